@@ -1,0 +1,171 @@
+//! Where the box may not connect (webhooks.md, "Where it may connect"; promise 16). Pure: it
+//! judges an address, `deliver` resolves and dials.
+
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// IPv4 networks that are private, reserved, or lead to a cloud's metadata.
+const FORBIDDEN_V4: [(Ipv4Addr, u8); 16] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
+    (Ipv4Addr::new(192, 0, 2, 0), 24),
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    (Ipv4Addr::new(198, 51, 100, 0), 24),
+    (Ipv4Addr::new(203, 0, 113, 0), 24),
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+/// IPv6 networks that are private or reserved. Forms that carry an IPv4 address are judged by it.
+const FORBIDDEN_V6: [(Ipv6Addr, u8); 10] = [
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0), 8),
+    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48),
+    (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64),
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
+    (Ipv6Addr::new(0x5f00, 0, 0, 0, 0, 0, 0, 0), 16),
+    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
+    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 9),
+    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+];
+
+/// Whether `address` may be dialled, given the networks that the operator allowed.
+pub fn may_dial(address: IpAddr, allowed: &[IpNet]) -> bool {
+    let inner = match address {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => embedded_v4(v6).map_or(address, IpAddr::V4),
+    };
+    let is_allowed = allowed
+        .iter()
+        .any(|net| net.contains(&address) || net.contains(&inner));
+    is_allowed || !is_forbidden(inner)
+}
+
+fn is_forbidden(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => FORBIDDEN_V4.iter().any(|(net, len)| {
+            shares_prefix(
+                u128::from(v4.to_bits()) << 96,
+                u128::from(net.to_bits()) << 96,
+                *len,
+            )
+        }),
+        IpAddr::V6(v6) => FORBIDDEN_V6
+            .iter()
+            .any(|(net, len)| shares_prefix(v6.to_bits(), net.to_bits(), *len)),
+    }
+}
+
+fn shares_prefix(a: u128, b: u128, len: u8) -> bool {
+    (a ^ b).leading_zeros() >= u32::from(len)
+}
+
+/// The IPv4 address inside a mapped (`::ffff:0:0/96`), NAT64 (`64:ff9b::/96`) or 6to4
+/// (`2002::/16`) address: traffic to these ends up there.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let join = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
+    match (a, b, c, d, e, f) {
+        (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(join(g, h)),
+        (0x2002, high, low, ..) => Some(join(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dials(address: &str) -> bool {
+        may_dial(address.parse().unwrap(), &[])
+    }
+
+    #[test]
+    fn private_and_reserved_addresses_are_refused_in_every_spelling() {
+        for forbidden in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.255.255",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2002:a9fe:a9fe::1",
+            "3fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd12:3456::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!dials(forbidden), "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_pass() {
+        for public in [
+            "1.1.1.1",
+            "9.255.255.255",
+            "11.0.0.1",
+            "100.128.0.1",
+            "128.0.0.1",
+            "168.63.129.17",
+            "172.15.255.255",
+            "172.32.0.1",
+            "192.167.255.255",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "::ffff:1.1.1.1",
+            "64:ff9b::101:101",
+            "2002:101:101::1",
+            "2a00:1450::1",
+        ] {
+            assert!(dials(public), "{public}");
+        }
+    }
+
+    #[test]
+    fn the_operator_opens_networks() {
+        let allowed: Vec<IpNet> = vec!["127.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        assert!(may_dial("127.0.0.1".parse().unwrap(), &allowed));
+        assert!(may_dial("::ffff:127.0.0.1".parse().unwrap(), &allowed));
+        assert!(may_dial("fd12::1".parse().unwrap(), &allowed));
+        assert!(!may_dial("10.0.0.1".parse().unwrap(), &allowed));
+        assert!(!may_dial("::1".parse().unwrap(), &allowed));
+    }
+}

@@ -1,0 +1,200 @@
+//! The one canonical event, and what a dialect hands in before it is one. Data only: the rules
+//! that turn a [`RawEvent`] into an [`Event`] are in `normalize.rs`.
+
+use crate::id::{ApiKeyId, EventId, SourceId, WorkspaceId};
+use std::borrow::Cow;
+
+/// What sort of thing happened (wire.md, "The canonical event").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// Something was done.
+    Track,
+    /// Something is known of a person.
+    Identify,
+    /// A page was seen.
+    Page,
+    /// A screen was seen.
+    Screen,
+    /// Something is known of a group.
+    Group,
+    /// Two ids are one.
+    Alias,
+}
+
+impl EventKind {
+    /// The word in the file, on the wire and on pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Identify => "identify",
+            Self::Page => "page",
+            Self::Screen => "screen",
+            Self::Group => "group",
+            Self::Alias => "alias",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Track,
+            Self::Identify,
+            Self::Page,
+            Self::Screen,
+            Self::Group,
+            Self::Alias,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// How sure the box is of who sent an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// With a secret key.
+    Server,
+    /// From a browser, with a valid HMAC.
+    Signed,
+    /// From a browser, without one.
+    Unverified,
+    /// By a signed-in user.
+    Session,
+    /// Signed by the payment provider.
+    Billing,
+}
+
+impl Verification {
+    /// The word in the file, on the wire and on pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Signed => "signed",
+            Self::Unverified => "unverified",
+            Self::Session => "session",
+            Self::Billing => "billing",
+        }
+    }
+
+    /// The verification of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Server,
+            Self::Signed,
+            Self::Unverified,
+            Self::Session,
+            Self::Billing,
+        ]
+        .into_iter()
+        .find(|verification| verification.as_str() == text)
+    }
+}
+
+/// Who an event is about, in the caller's own ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identifiers<S> {
+    /// The app's own id of the person.
+    pub user_id: Option<S>,
+    /// A browser's id of a visitor.
+    pub visitor_id: Option<S>,
+    /// An email address.
+    pub email: Option<S>,
+    /// The billing provider's id.
+    pub customer_id: Option<S>,
+    /// The app's own id of an account.
+    pub group_id: Option<S>,
+}
+
+/// The workspace and source that a credential stands for; never taken from a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credential {
+    /// The tenant.
+    pub workspace: WorkspaceId,
+    /// The site or app, where the key belongs to one.
+    pub source: Option<SourceId>,
+    /// The key that was shown.
+    pub key: ApiKeyId,
+    /// What the credential proves.
+    pub verification: Verification,
+}
+
+/// What one dialect calls the fields, so that a refusal points at the caller's own.
+#[derive(Debug)]
+pub struct FieldNames {
+    /// The event's name.
+    pub name: &'static str,
+    /// Identifier `user_id`.
+    pub user_id: &'static str,
+    /// Identifier `visitor_id`.
+    pub visitor_id: &'static str,
+    /// Identifier `email`.
+    pub email: &'static str,
+    /// Identifier `customer_id`.
+    pub customer_id: &'static str,
+    /// Identifier `group_id`.
+    pub group_id: &'static str,
+}
+
+/// An event as a dialect understood it, before the rules. Objects are the JSON text as it came.
+#[derive(Debug)]
+pub struct RawEvent<'a> {
+    /// What sort of thing happened.
+    pub kind: EventKind,
+    /// The event's name; `None` for kinds that have none.
+    pub name: Option<Cow<'a, str>>,
+    /// Who it is about.
+    pub identifiers: Identifiers<Cow<'a, str>>,
+    /// JSON object, byte for byte.
+    pub properties: Option<&'a str>,
+    /// JSON object, byte for byte.
+    pub traits: Option<&'a str>,
+    /// JSON object, byte for byte.
+    pub context: Option<&'a str>,
+    /// Whether traits that are not named go away.
+    pub replace_traits: bool,
+    /// When it happened, Unix milliseconds; `None` is "now".
+    pub occurred_at_ms: Option<i64>,
+    /// What the dialect calls its fields.
+    pub names: &'static FieldNames,
+}
+
+/// An event that has passed every rule. It has no id yet: the writer gives it one, so that the
+/// log's order is the order of commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The tenant.
+    pub workspace: WorkspaceId,
+    /// The site or app that sent it.
+    pub source: Option<SourceId>,
+    /// What sort of thing happened.
+    pub kind: EventKind,
+    /// The event's type: its own name, or the kind's for kinds that have none.
+    pub name: Box<str>,
+    /// Who it is about, exactly as it came.
+    pub identifiers: Identifiers<Box<str>>,
+    /// JSON object, byte for byte as it came.
+    pub properties: Option<Box<str>>,
+    /// JSON object, byte for byte as it came.
+    pub traits: Option<Box<str>>,
+    /// JSON object, byte for byte as it came.
+    pub context: Option<Box<str>>,
+    /// Whether traits that are not named go away.
+    pub replace_traits: bool,
+    /// When it happened, Unix milliseconds.
+    pub occurred_at_ms: i64,
+    /// When the box had it, Unix milliseconds.
+    pub received_at_ms: i64,
+    /// How sure the box is of the sender.
+    pub verification: Verification,
+    /// The marketing channel, where one was found.
+    pub channel: Option<Box<str>>,
+}
+
+/// An event with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its id.
+    pub id: EventId,
+    /// The event.
+    pub event: Event,
+}

@@ -1,0 +1,177 @@
+//! What the hot path must know without touching the disk: API keys, sources' names and webhooks,
+//! as one snapshot that is replaced whole after every change.
+
+use super::word;
+use super::workspaces::parse_scopes;
+use crate::access::Scope;
+use crate::error::{Error, Result};
+use crate::id::{ApiKeyId, SourceId, WebhookId, WorkspaceId};
+use crate::secret::{TokenHash, Vault, WebhookSecret};
+use crate::webhook::{Format, Webhook, WebhookState};
+use arc_swap::ArcSwap;
+use rusqlite::{Connection, Row};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A working API key.
+#[derive(Debug, Clone)]
+pub struct KnownKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Whose events it writes.
+    pub workspace: WorkspaceId,
+    /// The source it stands for.
+    pub source: Option<SourceId>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+/// One snapshot.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    keys: HashMap<TokenHash, KnownKey>,
+    sources: HashMap<SourceId, Box<str>>,
+    webhooks: HashMap<WebhookId, Arc<Webhook>>,
+    webhooks_by_workspace: HashMap<WorkspaceId, Vec<Arc<Webhook>>>,
+}
+
+impl Catalog {
+    /// Reads everything. A webhook whose row cannot be understood is left out and said in the log,
+    /// so that one bad row stops neither the box nor the others.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn load(connection: &Connection, vault: &Vault) -> Result<Self> {
+        let mut catalog = Self::default();
+        let mut statement = connection.prepare_cached(
+            "SELECT id, workspace_id, source_id, key_hash, scopes FROM api_key WHERE revoked_at_ms IS NULL",
+        )?;
+        for entry in statement.query_map([], key_row)? {
+            let (hash, key) = entry?;
+            catalog.keys.insert(hash, key);
+        }
+        let mut statement = connection.prepare_cached("SELECT id, name FROM source")?;
+        for entry in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+            let (id, name): (SourceId, Box<str>) = entry?;
+            catalog.sources.insert(id, name);
+        }
+        let mut statement = connection.prepare_cached(
+            "SELECT id, workspace_id, name, url, format, patterns, state, secret_sealed FROM webhook
+             WHERE deleted_at_ms IS NULL ORDER BY id",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            match webhook(row, vault) {
+                Ok(webhook) => {
+                    let webhook = Arc::new(webhook);
+                    catalog
+                        .webhooks_by_workspace
+                        .entry(webhook.workspace)
+                        .or_default()
+                        .push(Arc::clone(&webhook));
+                    catalog.webhooks.insert(webhook.id, webhook);
+                }
+                Err(e) => tracing::error!(error = %e, "a webhook cannot be read and does not send"),
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// The working key with this hash.
+    pub fn key(&self, hash: &TokenHash) -> Option<&KnownKey> {
+        self.keys.get(hash)
+    }
+
+    /// What people call a source.
+    pub fn source_name(&self, id: SourceId) -> Option<&str> {
+        self.sources.get(&id).map(|name| &**name)
+    }
+
+    /// A webhook, in whatever state.
+    pub fn webhook(&self, id: WebhookId) -> Option<&Arc<Webhook>> {
+        self.webhooks.get(&id)
+    }
+
+    /// The webhooks of a workspace, in whatever state.
+    pub fn webhooks_of(&self, workspace: WorkspaceId) -> &[Arc<Webhook>] {
+        self.webhooks_by_workspace
+            .get(&workspace)
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Every webhook there is.
+    pub fn webhooks(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.webhooks.values()
+    }
+}
+
+fn key_row(row: &Row<'_>) -> rusqlite::Result<(TokenHash, KnownKey)> {
+    let key = KnownKey {
+        id: row.get("id")?,
+        workspace: row.get("workspace_id")?,
+        source: row.get("source_id")?,
+        scopes: parse_scopes(&row.get::<_, String>("scopes")?),
+    };
+    Ok((row.get("key_hash")?, key))
+}
+
+fn webhook(row: &Row<'_>, vault: &Vault) -> Result<Webhook> {
+    let id: WebhookId = row.get("id")?;
+    let url: String = row.get("url")?;
+    let patterns: Vec<String> =
+        serde_json::from_str(&row.get::<_, String>("patterns")?).map_err(Error::internal)?;
+    Ok(Webhook {
+        id,
+        workspace: row.get("workspace_id")?,
+        name: row.get("name")?,
+        url: url::Url::parse(&url).map_err(Error::internal)?,
+        format: word(row, "format", Format::parse)?,
+        state: word(row, "state", WebhookState::parse)?,
+        patterns: patterns
+            .iter()
+            .map(|pattern| pattern.parse())
+            .collect::<Result<_>>()?,
+        secret: WebhookSecret::from_bytes(
+            vault.open(id.as_i64(), &row.get::<_, Vec<u8>>("secret_sealed")?)?,
+        ),
+    })
+}
+
+/// The current snapshot, shared by everyone, replaced on the writer thread.
+#[derive(Debug, Clone)]
+pub struct CatalogHandle {
+    current: Arc<ArcSwap<Catalog>>,
+    vault: Vault,
+}
+
+impl CatalogHandle {
+    /// Reads the first snapshot.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn open(connection: &Connection, vault: &Vault) -> Result<Self> {
+        let catalog = Catalog::load(connection, vault)?;
+        Ok(Self {
+            current: Arc::new(ArcSwap::from_pointee(catalog)),
+            vault: vault.clone(),
+        })
+    }
+
+    /// The snapshot as it is now.
+    pub fn current(&self) -> Arc<Catalog> {
+        self.current.load_full()
+    }
+
+    /// Reads what a transaction has just written, to be [`CatalogHandle::publish`]ed after its commit.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn reload(&self, connection: &Connection) -> Result<Arc<Catalog>> {
+        Catalog::load(connection, &self.vault).map(Arc::new)
+    }
+
+    /// Makes a snapshot the current one.
+    pub fn publish(&self, catalog: Arc<Catalog>) {
+        self.current.store(catalog);
+    }
+}

@@ -1,0 +1,128 @@
+//! Events: written once by the way in, read by the projector and by pages.
+
+use super::word;
+use crate::error::{Error, Result};
+use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
+use crate::id::{EventId, WorkspaceId};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// Appends an event to the log.
+///
+/// # Errors
+/// When the file refuses.
+pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
+    let StoredEvent { id, event } = stored;
+    let ids = &event.identifiers;
+    connection
+        .prepare_cached(
+            "INSERT INTO event (id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
+                properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        )?
+        .execute(params![
+            id,
+            event.workspace,
+            event.source,
+            event.kind.as_str(),
+            event.name,
+            ids.user_id,
+            ids.visitor_id,
+            ids.email,
+            ids.customer_id,
+            ids.group_id,
+            event.properties,
+            event.traits,
+            event.context,
+            event.replace_traits,
+            event.occurred_at_ms,
+            event.received_at_ms,
+            event.verification.as_str(),
+            event.channel,
+        ])?;
+    Ok(())
+}
+
+const COLUMNS: &str = "SELECT id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
+        properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel FROM event";
+
+fn event_row(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+    Ok(StoredEvent {
+        id: row.get("id")?,
+        event: Event {
+            workspace: row.get("workspace_id")?,
+            source: row.get("source_id")?,
+            kind: word(row, "kind", EventKind::parse)?,
+            name: row.get("name")?,
+            identifiers: Identifiers {
+                user_id: row.get("user_id")?,
+                visitor_id: row.get("visitor_id")?,
+                email: row.get("email")?,
+                customer_id: row.get("customer_id")?,
+                group_id: row.get("group_id")?,
+            },
+            properties: row.get("properties")?,
+            traits: row.get("traits")?,
+            context: row.get("context")?,
+            replace_traits: row.get("replace_traits")?,
+            occurred_at_ms: row.get("occurred_at_ms")?,
+            received_at_ms: row.get("received_at_ms")?,
+            verification: word(row, "verification", Verification::parse)?,
+            channel: row.get("channel")?,
+        },
+    })
+}
+
+/// The log's next `limit` events after `cursor`, in order, of all workspaces.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn after(connection: &Connection, cursor: EventId, limit: usize) -> Result<Vec<StoredEvent>> {
+    let sql = format!("{COLUMNS} WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement
+        .query_map(params![cursor, limit], event_row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// The newest `limit` events of a workspace, or the newest before `before`: newest first.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn page(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    before: Option<EventId>,
+    limit: usize,
+) -> Result<Vec<StoredEvent>> {
+    let sql = format!("{COLUMNS} WHERE workspace_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
+    let before = before.unwrap_or(EventId::from_i64(i64::MAX));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement
+        .query_map(params![workspace, before, limit], event_row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// One event of a workspace.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn get(connection: &Connection, workspace: WorkspaceId, id: EventId) -> Result<StoredEvent> {
+    let sql = format!("{COLUMNS} WHERE workspace_id = ?1 AND id = ?2");
+    connection
+        .prepare_cached(&sql)?
+        .query_row(params![workspace, id], event_row)
+        .optional()?
+        .ok_or_else(|| Error::not_found("event"))
+}
+
+/// The log's last id, 0 when it is empty.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn last_id(connection: &Connection) -> Result<EventId> {
+    Ok(connection
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM event")?
+        .query_row([], |row| row.get(0))?)
+}

@@ -1,0 +1,261 @@
+//! Profiles, event types and usage as pages read them.
+
+use crate::error::{Error, Result};
+use crate::id::{EventId, ProfileId, WorkspaceId};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// A profile as lists and its page show it.
+#[derive(Debug, Clone)]
+pub struct ProfileRow {
+    /// Its id.
+    pub id: ProfileId,
+    /// `person` or `account`.
+    pub kind: String,
+    /// One of its identifiers, the strongest.
+    pub identifier: Option<String>,
+    /// The oldest event's time, Unix milliseconds.
+    pub first_seen_at_ms: i64,
+    /// The newest event's time, Unix milliseconds.
+    pub last_seen_at_ms: i64,
+    /// How many events.
+    pub events: i64,
+}
+
+const COLUMNS: &str = "SELECT p.id, p.kind, a.first_seen_at_ms, a.last_seen_at_ms, a.events,
+        (SELECT i.value FROM identifier i WHERE i.profile_id = p.id
+         ORDER BY CASE i.kind WHEN 'customer_id' THEN 1 WHEN 'user_id' THEN 2 WHEN 'email' THEN 3 ELSE 4 END LIMIT 1) AS identifier
+     FROM profile p JOIN profile_activity a ON a.profile_id = p.id";
+
+fn profile_row(row: &Row<'_>) -> rusqlite::Result<ProfileRow> {
+    Ok(ProfileRow {
+        id: row.get("id")?,
+        kind: row.get("kind")?,
+        identifier: row.get("identifier")?,
+        first_seen_at_ms: row.get("first_seen_at_ms")?,
+        last_seen_at_ms: row.get("last_seen_at_ms")?,
+        events: row.get("events")?,
+    })
+}
+
+/// The newest profiles of a workspace, before `before`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn page(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    before: Option<ProfileId>,
+    limit: usize,
+) -> Result<Vec<ProfileRow>> {
+    let sql =
+        format!("{COLUMNS} WHERE p.workspace_id = ?1 AND p.id < ?2 ORDER BY p.id DESC LIMIT ?3");
+    let before = before.unwrap_or(ProfileId::from_i64(i64::MAX));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement
+        .query_map(params![workspace, before, limit], profile_row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// The profiles that hold `value` as an identifier of any kind; emails in any case.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn find(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    value: &str,
+) -> Result<Vec<ProfileRow>> {
+    let id: Option<ProfileId> = value.parse().ok();
+    let sql = format!(
+        "{COLUMNS} WHERE p.workspace_id = ?1 AND p.id IN (
+            SELECT profile_id FROM identifier WHERE workspace_id = ?1
+                AND kind IN ('customer_id', 'user_id', 'visitor_id', 'group_id') AND value = ?2
+            UNION SELECT profile_id FROM identifier WHERE workspace_id = ?1 AND kind = 'email' AND value = ?3
+            UNION SELECT ?4)
+         ORDER BY p.id DESC"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let lowered = value.to_lowercase();
+    Ok(statement
+        .query_map(params![workspace, value, lowered, id], profile_row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// One profile of a workspace.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn get(connection: &Connection, workspace: WorkspaceId, id: ProfileId) -> Result<ProfileRow> {
+    let sql = format!("{COLUMNS} WHERE p.workspace_id = ?1 AND p.id = ?2");
+    connection
+        .prepare_cached(&sql)?
+        .query_row(params![workspace, id], profile_row)
+        .optional()?
+        .ok_or_else(|| Error::not_found("profile"))
+}
+
+/// An identifier of a profile.
+#[derive(Debug, Clone)]
+pub struct IdentifierRow {
+    /// `user_id`, `email`, …
+    pub kind: String,
+    /// In the form in which it is compared.
+    pub value: String,
+    /// The event that brought it.
+    pub event: EventId,
+}
+
+/// The identifiers of a profile, by kind.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn identifiers(connection: &Connection, profile: ProfileId) -> Result<Vec<IdentifierRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, value, event_id FROM identifier WHERE profile_id = ?1 ORDER BY kind, value",
+    )?;
+    let row = |row: &Row<'_>| {
+        Ok(IdentifierRow {
+            kind: row.get(0)?,
+            value: row.get(1)?,
+            event: row.get(2)?,
+        })
+    };
+    Ok(statement
+        .query_map([profile], row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// A trait of a profile.
+#[derive(Debug, Clone)]
+pub struct TraitRow {
+    /// What.
+    pub name: String,
+    /// JSON text, byte for byte.
+    pub value: String,
+    /// The event that set it.
+    pub event: EventId,
+}
+
+/// The traits of a profile, by name.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn traits(connection: &Connection, profile: ProfileId) -> Result<Vec<TraitRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, value, event_id FROM trait WHERE profile_id = ?1 ORDER BY name",
+    )?;
+    let row = |row: &Row<'_>| {
+        Ok(TraitRow {
+            name: row.get(0)?,
+            value: row.get(1)?,
+            event: row.get(2)?,
+        })
+    };
+    Ok(statement
+        .query_map([profile], row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// An event on a timeline.
+#[derive(Debug, Clone)]
+pub struct TimelineRow {
+    /// The event.
+    pub event: EventId,
+    /// Its type.
+    pub name: String,
+    /// When it happened, Unix milliseconds.
+    pub occurred_at_ms: i64,
+}
+
+/// A page of a profile's timeline, newest first, before `before`. Segments are read from the newest
+/// back, since a later segment holds only later events.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn timeline(
+    connection: &Connection,
+    profile: ProfileId,
+    newest_segment: i64,
+    before: Option<EventId>,
+    limit: usize,
+) -> Result<Vec<TimelineRow>> {
+    let before = before.unwrap_or(EventId::from_i64(i64::MAX));
+    let mut rows = Vec::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT t.event_id, e.name, e.occurred_at_ms FROM timeline t JOIN event e ON e.id = t.event_id
+         WHERE t.segment = ?1 AND t.profile_id = ?2 AND t.event_id < ?3 ORDER BY t.event_id DESC LIMIT ?4",
+    )?;
+    for segment in (0..=newest_segment).rev() {
+        let missing = i64::try_from(limit.saturating_sub(rows.len())).unwrap_or(0);
+        if missing == 0 {
+            break;
+        }
+        let found = statement.query_map(params![segment, profile, before, missing], |row| {
+            Ok(TimelineRow {
+                event: row.get(0)?,
+                name: row.get(1)?,
+                occurred_at_ms: row.get(2)?,
+            })
+        })?;
+        for row in found {
+            rows.push(row?);
+        }
+    }
+    Ok(rows)
+}
+
+/// An event type as the catalog shows it.
+#[derive(Debug, Clone)]
+pub struct EventTypeRow {
+    /// The type.
+    pub name: String,
+    /// How many events.
+    pub events: i64,
+    /// Last received, Unix milliseconds.
+    pub last_seen_at_ms: i64,
+}
+
+/// The event types seen in a workspace, by name, at most `limit`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn event_types(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    limit: usize,
+) -> Result<Vec<EventTypeRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, events, last_seen_at_ms FROM event_type WHERE workspace_id = ?1 ORDER BY name LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let row = |row: &Row<'_>| {
+        Ok(EventTypeRow {
+            name: row.get(0)?,
+            events: row.get(1)?,
+            last_seen_at_ms: row.get(2)?,
+        })
+    };
+    Ok(statement
+        .query_map(params![workspace, limit], row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// Events received in each hour (hours since 1970) from `from_hour` on; hours without any are left out.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn usage(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    from_hour: i64,
+) -> Result<Vec<(i64, i64)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT hour, events FROM usage_hour WHERE workspace_id = ?1 AND hour >= ?2 ORDER BY hour",
+    )?;
+    Ok(statement
+        .query_map(params![workspace, from_hour], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,485 @@
+//! The one writer: a thread that takes what has arrived, runs it as one transaction, commits with
+//! an fsync, and only then answers (promises 1 and 2). It knows no table; jobs do.
+
+use crate::error::{Error, Kind, Result};
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The bounds of the writer.
+#[derive(Debug, Clone, Copy)]
+pub struct WriterLimits {
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// Jobs in one transaction. There is no lingering: a group forms while the last one is in fsync.
+    pub group: usize,
+}
+
+/// Why a whole group came to nothing. Kept small and `Clone`, since every job of the group hears it.
+#[derive(Debug, Clone)]
+enum GroupFailure {
+    /// Another process held the lock for longer than the busy timeout.
+    Locked,
+    /// No space left.
+    Full,
+    /// The disk failed: nothing after it can be trusted (promise 4).
+    Fatal(Arc<str>),
+    /// Anything else.
+    Other(Arc<str>),
+}
+
+impl GroupFailure {
+    fn of(e: rusqlite::Error) -> Self {
+        let error = Error::from(e);
+        match error.code() {
+            super::FILE_LOCKED => Self::Locked,
+            super::DISK_FULL => Self::Full,
+            super::DISK_FAILED => Self::Fatal(error.to_string().into()),
+            _ => Self::Other(error.to_string().into()),
+        }
+    }
+
+    fn to_error(&self) -> Error {
+        match self {
+            Self::Locked => super::file_locked(),
+            Self::Full => super::disk_full(),
+            Self::Fatal(why) => super::disk_failed().with_source(anyhow::anyhow!("{why}")),
+            Self::Other(why) => Error::internal(anyhow::anyhow!("{why}")),
+        }
+    }
+}
+
+/// How a job's statements are set apart from its group's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    /// In a savepoint of its own: it may fail alone.
+    Savepoint,
+    /// In the group's transaction: it is not expected to fail, and when one does, the group is
+    /// run again with savepoints, so that it fails alone after all.
+    Group,
+}
+
+trait Job: Send {
+    fn isolation(&self) -> Isolation;
+    /// Runs the statements; may be called again after a rollback.
+    fn run(&mut self, connection: &Connection) -> Result<()>;
+    /// Answers, after the commit or the failure.
+    fn finish(self: Box<Self>, outcome: std::result::Result<(), GroupFailure>);
+}
+
+struct Task<F, A, T> {
+    isolation: Isolation,
+    work: F,
+    after_commit: A,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, A, T> Job for Task<F, A, T>
+where
+    F: FnMut(&Connection) -> Result<T> + Send,
+    A: FnOnce(&T) + Send,
+    T: Send,
+{
+    fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    fn run(&mut self, connection: &Connection) -> Result<()> {
+        match (self.work)(connection) {
+            Ok(value) => {
+                self.result = Some(Ok(value));
+                Ok(())
+            }
+            Err(e) => {
+                // The group needs the gist to decide; the caller gets the error itself.
+                let gist = Error::new(e.kind(), e.code(), e.to_string());
+                self.result = Some(Err(e));
+                Err(gist)
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, outcome: std::result::Result<(), GroupFailure>) {
+        let Self {
+            after_commit,
+            result,
+            reply,
+            ..
+        } = *self;
+        let answer = match (outcome, result) {
+            (Ok(()), Some(Ok(value))) => {
+                after_commit(&value);
+                Ok(value)
+            }
+            (_, Some(Err(e))) => Err(e),
+            (Err(failure), _) => Err(failure.to_error()),
+            (Ok(()), None) => Err(Error::internal(anyhow::anyhow!(
+                "a job was committed without running"
+            ))),
+        };
+        // A caller that went away is normal: its event is on disk all the same.
+        let _ = reply.send(answer);
+    }
+}
+
+/// Hands jobs to the writer thread. Cheap to clone; the thread ends when the last clone is gone.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+    failed: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer")
+            .field("free", &self.queue.capacity())
+            .finish()
+    }
+}
+
+impl Writer {
+    /// Starts the thread that owns `connection`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        connection: Connection,
+        limits: WriterLimits,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (queue, jobs) = mpsc::channel(limits.queue);
+        let (fail, failed) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || run(&connection, jobs, limits.group, &fail))?;
+        Ok((Self { queue, failed }, thread))
+    }
+
+    /// Appends without waiting for room: what the way in uses, so that a full queue is said at once.
+    /// `work` must not be expected to fail; `after_commit` runs on the writer thread, before the answer.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when the queue is full or the box stops; [`Kind::Full`] on a full disk.
+    pub async fn append<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+        after_commit: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T> {
+        let (job, answer) = task(Isolation::Group, work, after_commit);
+        match self.queue.try_send(job) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Error::new(
+                Kind::Unavailable,
+                "queue_full",
+                "The box has more waiting than it takes; nothing was stored. Try again in a second.",
+            )),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
+        }
+    }
+
+    /// Changes something that may be refused, in a savepoint of its own; waits for room.
+    ///
+    /// # Errors
+    /// What `work` refuses, and as [`Writer::append`].
+    pub async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+        after_commit: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T> {
+        let (job, answer) = task(Isolation::Savepoint, work, after_commit);
+        self.queue.send(job).await.map_err(|_| stopping())?;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// [`Writer::change`] for a thread of its own.
+    ///
+    /// # Errors
+    /// As [`Writer::change`].
+    pub fn change_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (job, answer) = task(Isolation::Savepoint, work, |_: &T| ());
+        self.queue.blocking_send(job).map_err(|_| stopping())?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Whether the writer still takes jobs.
+    pub fn is_alive(&self) -> bool {
+        !*self.failed.borrow() && !self.queue.is_closed()
+    }
+
+    /// Returns when the disk has failed; the process must end then (promise 4).
+    pub async fn failed(&self) {
+        let mut failed = self.failed.clone();
+        // An error means that the thread is gone, which is as final.
+        let _ = failed.wait_for(|failed| *failed).await;
+    }
+}
+
+fn task<T: Send + 'static>(
+    isolation: Isolation,
+    work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+    after_commit: impl FnOnce(&T) + Send + 'static,
+) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
+    let (reply, answer) = oneshot::channel();
+    (
+        Box::new(Task {
+            isolation,
+            work,
+            after_commit,
+            result: None,
+            reply,
+        }),
+        answer,
+    )
+}
+
+fn stopping() -> Error {
+    Error::new(
+        Kind::Unavailable,
+        "stopping",
+        "The box is stopping; nothing was stored. Try again when it is back.",
+    )
+}
+
+fn run(
+    connection: &Connection,
+    mut jobs: mpsc::Receiver<Box<dyn Job>>,
+    group: usize,
+    fail: &watch::Sender<bool>,
+) {
+    let mut waiting: Vec<Box<dyn Job>> = Vec::with_capacity(group);
+    while jobs.blocking_recv_many(&mut waiting, group) > 0 {
+        let outcome = run_group(connection, &mut waiting);
+        let is_fatal = matches!(outcome, Err(GroupFailure::Fatal(_)));
+        if let Err(failure) = &outcome {
+            tracing::error!(error = %failure.to_error(), jobs = waiting.len(), "a group of writes failed");
+        }
+        if is_fatal {
+            // Said before the answers, so that nobody who hears 503 finds the box "ready".
+            fail.send_replace(true);
+        }
+        for job in waiting.drain(..) {
+            job.finish(outcome.clone());
+        }
+        if is_fatal {
+            jobs.close();
+            while let Ok(job) = jobs.try_recv() {
+                job.finish(outcome.clone());
+            }
+            return;
+        }
+    }
+}
+
+fn run_group(
+    connection: &Connection,
+    jobs: &mut [Box<dyn Job>],
+) -> std::result::Result<(), GroupFailure> {
+    match try_group(connection, jobs, false) {
+        Err(TryFailure::Job) => match try_group(connection, jobs, true) {
+            Err(TryFailure::Group(failure)) => Err(failure),
+            Err(TryFailure::Job) => Err(GroupFailure::Other(
+                "a job failed outside its savepoint".into(),
+            )),
+            Ok(()) => Ok(()),
+        },
+        Err(TryFailure::Group(failure)) => Err(failure),
+        Ok(()) => Ok(()),
+    }
+}
+
+enum TryFailure {
+    /// A job without a savepoint failed; the group must be run again with savepoints.
+    Job,
+    /// The transaction itself failed.
+    Group(GroupFailure),
+}
+
+impl From<rusqlite::Error> for TryFailure {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Group(GroupFailure::of(e))
+    }
+}
+
+fn try_group(
+    connection: &Connection,
+    jobs: &mut [Box<dyn Job>],
+    isolate_all: bool,
+) -> std::result::Result<(), TryFailure> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let outcome = run_jobs(connection, jobs, isolate_all).and_then(|()| {
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    });
+    if outcome.is_err() && !connection.is_autocommit() {
+        // SQLite has rolled back by itself after some failures; where it has not, this does.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    outcome
+}
+
+fn run_jobs(
+    connection: &Connection,
+    jobs: &mut [Box<dyn Job>],
+    isolate_all: bool,
+) -> std::result::Result<(), TryFailure> {
+    for job in jobs {
+        let in_savepoint = isolate_all || job.isolation() == Isolation::Savepoint;
+        if in_savepoint {
+            connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        }
+        let Err(e) = job.run(connection) else {
+            if in_savepoint {
+                connection.prepare_cached("RELEASE job")?.execute([])?;
+            }
+            continue;
+        };
+        // The next statement would meet the same disk, or the transaction is gone already.
+        match e.code() {
+            super::DISK_FULL => return Err(TryFailure::Group(GroupFailure::Full)),
+            super::DISK_FAILED => {
+                return Err(TryFailure::Group(GroupFailure::Fatal(e.to_string().into())));
+            }
+            _ if connection.is_autocommit() => {
+                return Err(TryFailure::Group(GroupFailure::Other(e.to_string().into())));
+            }
+            _ => {}
+        }
+        if !in_savepoint {
+            return Err(TryFailure::Job);
+        }
+        connection.execute_batch("ROLLBACK TO job; RELEASE job")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(group: usize) -> (Writer, JoinHandle<()>) {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")
+            .unwrap();
+        Writer::start(connection, WriterLimits { queue: 64, group }).unwrap()
+    }
+
+    fn insert(n: i64) -> impl FnMut(&Connection) -> Result<i64> + Send + 'static {
+        move |connection| {
+            connection.execute("INSERT INTO t (n) VALUES (?1)", [n])?;
+            Ok(n)
+        }
+    }
+
+    fn count(connection: &Connection) -> Result<i64> {
+        Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_harms_no_other_of_its_group() {
+        let (writer, thread) = writer(16);
+        let jobs = (0..10).map(|n| {
+            // 3 and 7 repeat an earlier number, once with and once without a savepoint.
+            let value = match n {
+                3 | 7 => 1,
+                n => n,
+            };
+            let writer = writer.clone();
+            async move {
+                if n == 3 {
+                    writer.change(insert(value), |_| ()).await
+                } else {
+                    writer.append(insert(value), |_| ()).await
+                }
+            }
+        });
+        let outcomes = futures_util::future::join_all(jobs).await;
+        let failed: Vec<usize> = outcomes
+            .iter()
+            .enumerate()
+            .filter(|(_, o)| o.is_err())
+            .map(|(n, _)| n)
+            .collect();
+        assert_eq!(failed, [3, 7]);
+        assert_eq!(writer.change(count, |_| ()).await.unwrap(), 8);
+        drop(writer);
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_commit_runs_before_the_answer() {
+        let (writer, _thread) = writer(1);
+        let (said, heard) = std::sync::mpsc::channel();
+        writer
+            .append(insert(5), move |n| said.send(*n).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(heard.try_recv(), Ok(5));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_said_at_once() {
+        let connection = Connection::open_in_memory().unwrap();
+        let (writer, _thread) =
+            Writer::start(connection, WriterLimits { queue: 1, group: 1 }).unwrap();
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let (entered, inside) = oneshot::channel();
+        let mut entered = Some(entered);
+        let blocked = tokio::spawn({
+            let writer = writer.clone();
+            async move {
+                writer
+                    .change(
+                        move |_| {
+                            if let Some(entered) = entered.take() {
+                                let _ = entered.send(());
+                            }
+                            let _ = gate.recv();
+                            Ok(())
+                        },
+                        |()| (),
+                    )
+                    .await
+            }
+        });
+        inside.await.unwrap();
+        let waiting = tokio::spawn({
+            let writer = writer.clone();
+            async move { writer.append(|_| Ok(()), |()| ()).await }
+        });
+        while writer.queue.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = writer.append(|_| Ok(()), |()| ()).await.unwrap_err();
+        assert_eq!(
+            (refused.kind(), refused.code()),
+            (Kind::Unavailable, "queue_full")
+        );
+        release.send(()).unwrap();
+        blocked.await.unwrap().unwrap();
+        waiting.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_ends_the_writer() {
+        let (writer, thread) = writer(4);
+        let failing = |connection: &Connection| -> Result<()> {
+            // Leaves the transaction, as SQLite does after an I/O error.
+            connection.execute_batch("ROLLBACK")?;
+            Err(Error::internal(anyhow::anyhow!("gone")))
+        };
+        assert!(writer.append(failing, |()| ()).await.is_err());
+        assert!(writer.is_alive(), "an ordinary failure is not final");
+        drop(writer);
+        thread.join().unwrap();
+        let io = rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC),
+            None,
+        );
+        assert!(matches!(GroupFailure::of(io), GroupFailure::Fatal(_)));
+    }
+}
