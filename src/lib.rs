@@ -3,6 +3,15 @@
 //! The modules stand in the order of an event's way, and each imports only from those below it:
 //! arrive, accept, log, then project and deliver, then be looked at. `tests/tidy.rs` holds to it.
 
+// BE LOOKED AT
+pub mod http;
+
+// DELIVER
+pub mod deliver;
+
+// MANAGE
+pub mod manage;
+
 // LOG
 pub mod store;
 
