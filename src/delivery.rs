@@ -226,6 +226,65 @@ impl RetrySchedule {
     }
 }
 
+/// Where a delivery stands between two attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its state.
+    pub state: DeliveryState,
+    /// Attempts made, of every trigger.
+    pub attempts: i64,
+    /// Attempts of the schedule.
+    pub automatic_attempts: i64,
+    /// When the next one is due, Unix milliseconds; `None` unless pending.
+    pub next_attempt_at_ms: Option<i64>,
+}
+
+impl Standing {
+    /// Where the delivery stands after one more attempt, which ended at `now_ms`.
+    ///
+    /// A success settles it, whoever asked for the attempt. A failure moves only the schedule's own
+    /// series along: an attempt that a person asked for leaves it alone, and so does one that was
+    /// still on its way when the delivery was held or cancelled.
+    #[must_use]
+    pub fn after_attempt(
+        self,
+        trigger: Trigger,
+        succeeded: bool,
+        schedule: &RetrySchedule,
+        now_ms: i64,
+        dice: f64,
+    ) -> Self {
+        let is_automatic = trigger == Trigger::Automatic;
+        let counted = Self {
+            attempts: self.attempts + 1,
+            automatic_attempts: self.automatic_attempts + i64::from(is_automatic),
+            ..self
+        };
+        if succeeded {
+            return Self {
+                state: DeliveryState::Succeeded,
+                next_attempt_at_ms: None,
+                ..counted
+            };
+        }
+        if !is_automatic || self.state != DeliveryState::Pending {
+            return counted;
+        }
+        let made = usize::try_from(counted.automatic_attempts).unwrap_or(usize::MAX);
+        match schedule.next_attempt_ms(made, now_ms, dice) {
+            Some(next) => Self {
+                next_attempt_at_ms: Some(next),
+                ..counted
+            },
+            None => Self {
+                state: DeliveryState::Failed,
+                next_attempt_at_ms: None,
+                ..counted
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +311,65 @@ mod tests {
         for class in ErrorClass::ALL {
             assert_eq!(ErrorClass::parse(class.as_str()), Some(class));
         }
+    }
+
+    fn waiting(automatic_attempts: i64) -> Standing {
+        Standing {
+            state: DeliveryState::Pending,
+            attempts: automatic_attempts,
+            automatic_attempts,
+            next_attempt_at_ms: Some(77),
+        }
+    }
+
+    #[test]
+    fn the_schedule_ends_in_failed() {
+        let schedule = RetrySchedule::new(vec![Duration::ZERO, Duration::from_secs(1)]);
+        let once = waiting(0).after_attempt(Trigger::Automatic, false, &schedule, 1_000, 0.5);
+        assert_eq!(
+            (once.state, once.next_attempt_at_ms),
+            (DeliveryState::Pending, Some(2_000))
+        );
+        let twice = once.after_attempt(Trigger::Automatic, false, &schedule, 2_000, 0.5);
+        assert_eq!(
+            (twice.state, twice.next_attempt_at_ms),
+            (DeliveryState::Failed, None)
+        );
+    }
+
+    #[test]
+    fn a_persons_failed_retry_leaves_the_schedule_alone() {
+        let schedule = RetrySchedule::default();
+        let after = waiting(2).after_attempt(Trigger::Manual, false, &schedule, 9, 0.5);
+        assert_eq!((after.automatic_attempts, after.attempts), (2, 3));
+        assert_eq!(
+            (after.state, after.next_attempt_at_ms),
+            (DeliveryState::Pending, Some(77))
+        );
+        let failed = Standing {
+            state: DeliveryState::Failed,
+            next_attempt_at_ms: None,
+            ..waiting(10)
+        };
+        let recovered = failed.after_attempt(Trigger::Manual, true, &schedule, 9, 0.5);
+        assert_eq!(recovered.state, DeliveryState::Succeeded);
+    }
+
+    #[test]
+    fn what_was_held_on_its_way_stays_held_unless_it_arrived() {
+        let schedule = RetrySchedule::default();
+        let held = Standing {
+            state: DeliveryState::Held,
+            next_attempt_at_ms: None,
+            ..waiting(1)
+        };
+        let failed = held.after_attempt(Trigger::Automatic, false, &schedule, 9, 0.5);
+        assert_eq!(
+            (failed.state, failed.next_attempt_at_ms),
+            (DeliveryState::Held, None)
+        );
+        let arrived = held.after_attempt(Trigger::Automatic, true, &schedule, 9, 0.5);
+        assert_eq!(arrived.state, DeliveryState::Succeeded);
     }
 
     proptest! {

@@ -23,6 +23,8 @@ pub enum Kind {
     TooLarge,
     /// An encoding the box does not read.
     Unsupported,
+    /// It did not arrive in time.
+    TimedOut,
     /// Too many, too fast.
     TooMany,
     /// The box cannot take it now; the caller should try again.

@@ -3,11 +3,17 @@
 //! The modules stand in the order of an event's way, and each imports only from those below it:
 //! arrive, accept, log, then project and deliver, then be looked at. `tests/tidy.rs` holds to it.
 
+// ARRIVE
+pub mod ingest;
+
 // BE LOOKED AT
 pub mod http;
 
 // DELIVER
 pub mod deliver;
+
+// ACCEPT
+pub mod accept;
 
 // MANAGE
 pub mod manage;

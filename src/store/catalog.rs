@@ -3,6 +3,7 @@
 
 use super::word;
 use super::workspaces::parse_scopes;
+use super::writer::Writer;
 use crate::access::Scope;
 use crate::error::{Error, Result};
 use crate::id::{ApiKeyId, SourceId, WebhookId, WorkspaceId};
@@ -12,6 +13,8 @@ use arc_swap::ArcSwap;
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
 
 /// A working API key.
 #[derive(Debug, Clone)]
@@ -141,6 +144,7 @@ fn webhook(row: &Row<'_>, vault: &Vault) -> Result<Webhook> {
 #[derive(Debug, Clone)]
 pub struct CatalogHandle {
     current: Arc<ArcSwap<Catalog>>,
+    changed: Arc<Notify>,
     vault: Vault,
 }
 
@@ -153,6 +157,7 @@ impl CatalogHandle {
         let catalog = Catalog::load(connection, vault)?;
         Ok(Self {
             current: Arc::new(ArcSwap::from_pointee(catalog)),
+            changed: Arc::new(Notify::new()),
             vault: vault.clone(),
         })
     }
@@ -173,5 +178,46 @@ impl CatalogHandle {
     /// Makes a snapshot the current one.
     pub fn publish(&self, catalog: Arc<Catalog>) {
         self.current.store(catalog);
+        self.changed.notify_one();
+    }
+
+    /// Returns when a snapshot was published since the last call. For one listener, the dispatcher.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// How often the box looks for changes that another process made to the file.
+const OTHER_PROCESS_POLL: Duration = Duration::from_millis(400);
+
+/// Publishes a new snapshot whenever another process (the command line) has changed the file, within
+/// a second (design.md, "The log first"). Ends when the writer does.
+pub async fn follow_other_processes(writer: Writer, catalog: CatalogHandle) {
+    let mut seen: Option<i64> = None;
+    while writer.is_alive() {
+        let handle = catalog.clone();
+        let publish = catalog.clone();
+        let outcome = writer
+            .change(
+                move |connection| {
+                    // The version moves only when a connection other than this one commits.
+                    let version: i64 =
+                        connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+                    let is_new = seen.is_some_and(|seen| seen != version);
+                    let fresh = is_new.then(|| handle.reload(connection)).transpose()?;
+                    Ok((version, fresh))
+                },
+                move |(_, fresh)| {
+                    if let Some(fresh) = fresh {
+                        publish.publish(Arc::clone(fresh));
+                    }
+                },
+            )
+            .await;
+        match outcome {
+            Ok((version, _)) => seen = Some(version),
+            Err(e) => tracing::warn!(error = %e, "looking for other processes' changes failed"),
+        }
+        tokio::time::sleep(OTHER_PROCESS_POLL).await;
     }
 }

@@ -1,9 +1,10 @@
 //! Messages, deliveries and attempts: what is owed, what was tried, and their history.
 
 use super::word;
-use crate::delivery::{DeliveryState, ErrorClass, Trigger};
+use crate::delivery::{DeliveryState, ErrorClass, Standing, Trigger};
 use crate::error::{Error, Result};
 use crate::id::{AttemptId, DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// Counts for people stop here: "more than 1,000" says as much as the number, and costs no scan.
@@ -91,7 +92,7 @@ pub struct OwedDelivery {
     /// What is owed.
     pub message: MessageId,
     /// The bytes to send.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 fn owed_row(row: &Row<'_>) -> rusqlite::Result<OwedDelivery> {
@@ -99,7 +100,7 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<OwedDelivery> {
         id: row.get("id")?,
         webhook: row.get("webhook_id")?,
         message: row.get("message_id")?,
-        body: row.get("body")?,
+        body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
     })
 }
 
@@ -195,19 +196,6 @@ pub struct Response {
     pub truncated: bool,
     /// The whole length in bytes, where it is known.
     pub length: Option<i64>,
-}
-
-/// Where a delivery stands before an attempt is recorded.
-#[derive(Debug, Clone, Copy)]
-pub struct Standing {
-    /// Its state.
-    pub state: DeliveryState,
-    /// Attempts made, of every trigger.
-    pub attempts: i64,
-    /// Attempts of the schedule.
-    pub automatic_attempts: i64,
-    /// When the next one is due, Unix milliseconds.
-    pub next_attempt_at_ms: Option<i64>,
 }
 
 /// Where a delivery stands; `None` when it is gone.

@@ -178,6 +178,19 @@ impl Writer {
         }
     }
 
+    /// Keeps something that the box itself found out; as [`Writer::append`], but waits for room.
+    ///
+    /// # Errors
+    /// As [`Writer::append`], without the full queue.
+    pub async fn record<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (job, answer) = task(Isolation::Group, work, |_: &T| ());
+        self.queue.send(job).await.map_err(|_| stopping())?;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// Changes something that may be refused, in a savepoint of its own; waits for room.
     ///
     /// # Errors

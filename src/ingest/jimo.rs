@@ -1,0 +1,345 @@
+//! Jimo's server-side events: `POST /sse/webhook` (seed "Server-Side Events"; wire.md, "Jimo").
+//! Owns the shape on the wire and its refusals, and nothing that holds for other dialects too.
+
+use super::{Limits, request};
+use crate::accept::Acceptor;
+use crate::error::{Error, FieldError, Result};
+use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
+use crate::json;
+use crate::normalize::normalize;
+use crate::store::catalog::CatalogHandle;
+use crate::time::{now_ms, parse_utc};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// A trait's text has at most this many characters (wire.md, "Jimo").
+const MAX_TRAIT_CHARS: usize = 700;
+
+const NAMES: FieldNames = FieldNames {
+    name: "event",
+    user_id: "userId",
+    visitor_id: "visitorId",
+    email: "email",
+    customer_id: "customerId",
+    group_id: "groupId",
+};
+
+#[derive(Serialize)]
+struct Answer {
+    success: bool,
+    id: crate::id::EventId,
+}
+
+/// Takes one event; answers after it is on disk.
+pub(super) async fn receive(
+    request: HttpRequest,
+    payload: web::Payload,
+    limits: web::Data<Limits>,
+    catalog: web::Data<CatalogHandle>,
+    acceptor: web::Data<Acceptor>,
+) -> Result<HttpResponse> {
+    let received_at_ms = now_ms();
+    let credential = request::credential(&request, &catalog.current())?;
+    let body = request::body(&request, payload, limits.event_body_bytes, &limits).await?;
+    let event = normalize(parse(json::check(&body)?)?, &credential, received_at_ms)?;
+    let id = acceptor.accept(event).await?;
+    Ok(HttpResponse::Ok().json(Answer { success: true, id }))
+}
+
+/// The fields as raw JSON, so that each can be refused by name. Unknown ones are ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    r#type: Option<&'a RawValue>,
+    timestamp: Option<&'a RawValue>,
+    event: Option<&'a RawValue>,
+    properties: Option<&'a RawValue>,
+    traits: Option<&'a RawValue>,
+    remove_unspecified: Option<&'a RawValue>,
+}
+
+fn parse(text: &str) -> Result<RawEvent<'_>> {
+    if !text.trim_start().starts_with('{') {
+        json::read::<&RawValue>(text)?;
+        return Err(Error::field(
+            "",
+            "wrong_type",
+            "The body must be one JSON object, the event.",
+        ));
+    }
+    let wire: Wire<'_> = json::read(text)?;
+    let mut refused = Refused::default();
+    let user_id =
+        refused.required_string("userId", wire.user_id, "the user's unique id in your app");
+    let kind = kind(&mut refused, wire.r#type);
+    let occurred_at_ms = timestamp(&mut refused, wire.timestamp);
+    let replace_traits = match wire.remove_unspecified.map(RawValue::get) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            refused.add(
+                "removeUnspecified",
+                "wrong_type",
+                "removeUnspecified must be true or false.",
+            );
+            false
+        }
+    };
+    let mut raw = RawEvent {
+        kind: kind.unwrap_or(EventKind::Track),
+        name: None,
+        identifiers: Identifiers {
+            user_id,
+            ..Identifiers::default()
+        },
+        properties: None,
+        traits: None,
+        context: None,
+        replace_traits: false,
+        occurred_at_ms,
+        names: &NAMES,
+    };
+    match kind {
+        Some(EventKind::Identify) => {
+            raw.traits = traits(&mut refused, wire.traits);
+            raw.replace_traits = replace_traits;
+        }
+        Some(_) => {
+            raw.name = refused.required_string("event", wire.event, "the name of what happened");
+            raw.properties = refused.optional_object("properties", wire.properties);
+        }
+        None => {}
+    }
+    refused.or(raw)
+}
+
+fn kind(refused: &mut Refused, raw: Option<&RawValue>) -> Option<EventKind> {
+    let text = refused.required_string("type", raw, "identify or track")?;
+    match &*text {
+        "identify" => Some(EventKind::Identify),
+        "track" => Some(EventKind::Track),
+        _ => {
+            refused.add(
+                "type",
+                "invalid_type",
+                "type must be \"identify\" or \"track\".",
+            );
+            None
+        }
+    }
+}
+
+fn timestamp(refused: &mut Refused, raw: Option<&RawValue>) -> Option<i64> {
+    let text = refused.required_string("timestamp", raw, "when it happened")?;
+    let time = parse_utc(&text);
+    if time.is_none() {
+        refused.add(
+            "timestamp",
+            "invalid_timestamp",
+            "timestamp must be an ISO 8601 date and time in UTC, such as 2024-01-01T12:00:00Z.",
+        );
+    }
+    time
+}
+
+fn traits<'a>(refused: &mut Refused, raw: Option<&'a RawValue>) -> Option<&'a str> {
+    let Some(raw) = raw else {
+        refused.add(
+            "traits",
+            "required",
+            "traits is required for identify: an object of what is known of the user.",
+        );
+        return None;
+    };
+    let text = refused.optional_object("traits", Some(raw))?;
+    let named: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).unwrap_or_default();
+    for (name, value) in named {
+        if let Some((code, detail)) = trait_refusal(value) {
+            // RFC 6901: these two characters are escaped inside a pointer.
+            let escaped = name.replace('~', "~0").replace('/', "~1");
+            refused.add(&format!("traits/{escaped}"), code, detail);
+        }
+    }
+    Some(text)
+}
+
+/// Text, number, boolean, an array of these, or `null` to delete (wire.md, "Jimo").
+fn trait_refusal(value: &RawValue) -> Option<(&'static str, &'static str)> {
+    const OBJECT: (&str, &str) = (
+        "invalid_trait",
+        "A trait is text, a number, true or false, or an array of these; an object is not kept.",
+    );
+    match value.get().as_bytes().first() {
+        Some(b'{') => Some(OBJECT),
+        Some(b'"') => {
+            let text: String = json::value(value)?;
+            (text.chars().count() > MAX_TRAIT_CHARS)
+                .then_some(("too_long", "A trait's text has at most 700 characters."))
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+            items
+                .into_iter()
+                .find_map(|item| match item.get().as_bytes().first() {
+                    Some(b'[' | b'{') => Some(OBJECT),
+                    _ => trait_refusal(item),
+                })
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with a body, field by field.
+#[derive(Default)]
+struct Refused(Vec<FieldError>);
+
+impl Refused {
+    fn add(&mut self, field: &str, code: &'static str, detail: impl Into<String>) {
+        self.0.push(FieldError {
+            pointer: format!("/{field}"),
+            code,
+            detail: detail.into(),
+        });
+    }
+
+    fn required_string<'a>(
+        &mut self,
+        field: &str,
+        raw: Option<&'a RawValue>,
+        what: &str,
+    ) -> Option<Cow<'a, str>> {
+        let Some(raw) = raw else {
+            self.add(field, "required", format!("{field} is required: {what}."));
+            return None;
+        };
+        let text = string(raw);
+        if text.is_none() {
+            self.add(
+                field,
+                "wrong_type",
+                format!("{field} must be a string: {what}."),
+            );
+        }
+        text
+    }
+
+    fn optional_object<'a>(&mut self, field: &str, raw: Option<&'a RawValue>) -> Option<&'a str> {
+        let text = raw?.get();
+        if text.starts_with('{') {
+            return Some(text);
+        }
+        self.add(field, "wrong_type", format!("{field} must be an object."));
+        None
+    }
+
+    fn or<T>(self, value: T) -> Result<T> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(Error::fields(self.0))
+        }
+    }
+}
+
+/// The text of a JSON string, borrowed where it has no escapes.
+fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        json::value(raw).map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusals(body: &str) -> Vec<(String, &'static str)> {
+        let error = parse(body).unwrap_err();
+        error
+            .field_errors()
+            .iter()
+            .map(|f| (f.pointer.clone(), f.code))
+            .collect()
+    }
+
+    #[test]
+    fn both_kinds_are_read() {
+        let track = parse(
+            r#"{"userId":"12345","type":"track","timestamp":"2024-01-01T12:05:00Z","event":"button_clicked",
+                "properties":{"button_name":"Subscribe"},"unknown":1}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (track.kind, track.name.as_deref()),
+            (EventKind::Track, Some("button_clicked"))
+        );
+        assert_eq!(track.properties, Some(r#"{"button_name":"Subscribe"}"#));
+        let identify = parse(
+            r#"{"userId":"1\u0032","type":"identify","timestamp":"2024-01-01T12:00:00Z",
+                "traits":{"plan":"premium","tags":["a",1,true],"gone":null},"removeUnspecified":true}"#,
+        )
+        .unwrap();
+        assert_eq!(identify.identifiers.user_id.as_deref(), Some("12"));
+        assert!(identify.replace_traits);
+    }
+
+    #[test]
+    fn every_missing_field_is_named_at_once() {
+        let names = |pointers: &[&str]| {
+            pointers
+                .iter()
+                .map(|p| ((*p).to_owned(), "required"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(refusals("{}"), names(&["/userId", "/type", "/timestamp"]));
+        assert_eq!(
+            refusals(r#"{"userId":"u","type":"track","timestamp":"2024-01-01T12:00:00Z"}"#),
+            names(&["/event"])
+        );
+        assert_eq!(
+            refusals(r#"{"userId":null,"type":"identify","timestamp":"2024-01-01T12:00:00Z"}"#),
+            names(&["/userId", "/traits"])
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_refused_as_such() {
+        for body in ["[]", "[\"u\",\"track\"]", "1", "\"x\"", "null"] {
+            assert_eq!(refusals(body), [(String::new(), "wrong_type")], "{body}");
+        }
+        assert_eq!(parse("[1").unwrap_err().code(), "invalid_json");
+    }
+
+    #[test]
+    fn traits_hold_no_objects_and_no_endless_text() {
+        let identify = |traits: String| {
+            format!(
+                r#"{{"userId":"u","type":"identify","timestamp":"2024-01-01T12:00:00Z","traits":{traits}}}"#
+            )
+        };
+        assert_eq!(
+            refusals(&identify(r#"{"a/b":{}}"#.into())),
+            [("/traits/a~1b".into(), "invalid_trait")]
+        );
+        assert_eq!(
+            refusals(&identify(r#"{"a":[[1]]}"#.into())),
+            [("/traits/a".into(), "invalid_trait")]
+        );
+        assert_eq!(
+            refusals(&identify(format!(r#"{{"a":"{}"}}"#, "x".repeat(701)))),
+            [("/traits/a".into(), "too_long")]
+        );
+        assert!(parse(&identify(format!(r#"{{"a":"{}"}}"#, "\\u00e9".repeat(700)))).is_ok());
+        assert_eq!(
+            refusals(&identify("[]".into())),
+            [("/traits".into(), "wrong_type")]
+        );
+    }
+}
