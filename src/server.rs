@@ -31,6 +31,8 @@ const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// Requests on their way may take this long to end when the box stops, in seconds (promise 13).
 const HTTP_DRAIN_S: u64 = 5;
+/// After a failed disk the answers on their way get this long.
+const ABANDON_TIMEOUT: Duration = Duration::from_millis(500);
 /// What the writer still holds is on disk well within this time.
 const THREAD_END_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_BACKLOG: u32 = 4_096;
@@ -174,6 +176,12 @@ impl Server {
     /// Returns when the disk has failed and the process must end (promise 4).
     pub async fn failed(&self) {
         self.writer.failed().await;
+    }
+
+    /// Lets those who are waiting hear that nothing was stored, and no longer: after a failed disk
+    /// the process is gone within a second (promise 4).
+    pub async fn abandon(self) {
+        let _ = tokio::time::timeout(ABANDON_TIMEOUT, self.http.stop(true)).await;
     }
 
     /// Stops in order: no new requests, those on their way answered; attempts on their way finished

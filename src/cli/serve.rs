@@ -45,7 +45,7 @@ pub(super) async fn wait(
         }
         () = server.failed() => {
             tracing::error!("the disk failed, so the box stops; check the disk and its log before starting again");
-            // Nothing more may be acknowledged, so nothing is waited for (promise 4).
+            server.abandon().await;
             std::process::exit(1);
         }
     }
