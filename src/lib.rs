@@ -4,6 +4,7 @@
 //! arrive, accept, log, then project and deliver, then be looked at. `tests/tidy.rs` holds to it.
 
 // BE LOOKED AT
+pub mod admin;
 pub mod http;
 
 // DELIVER
