@@ -12,6 +12,7 @@ pub mod server;
 pub mod ingest;
 
 // BE LOOKED AT
+pub mod admin;
 pub mod http;
 
 // DELIVER
