@@ -80,9 +80,12 @@ pub(super) fn error_page(error: &Error) -> HttpResponse {
             "There is nothing here, or it is not yours to see.",
         ),
         Kind::Forbidden => ("Refused", error.message()),
-        Kind::Malformed | Kind::Invalid | Kind::Conflict | Kind::Unsupported | Kind::TooLarge => {
-            ("This could not be accepted", error.message())
-        }
+        Kind::Malformed
+        | Kind::Invalid
+        | Kind::Conflict
+        | Kind::Unsupported
+        | Kind::TooLarge
+        | Kind::TimedOut => ("This could not be accepted", error.message()),
         Kind::TooMany => ("Too many tries", error.message()),
         Kind::Unauthorized => ("Sign in first", error.message()),
         Kind::Unavailable | Kind::Full | Kind::Internal => {

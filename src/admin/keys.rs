@@ -10,8 +10,8 @@ use crate::access::{Role, Scope};
 use crate::error::{Error, Kind};
 use crate::id::ApiKeyId;
 use crate::manage;
+use crate::sample;
 use crate::store::workspaces::{self, ApiKey};
-use crate::time::rfc3339;
 use actix_web::http::StatusCode;
 use actix_web::web;
 use askama::Template;
@@ -21,15 +21,7 @@ const MAX_KEYS: usize = 200;
 
 /// A command that posts one event, ready to paste.
 pub(super) fn curl(settings: &Settings, key: &str, now_ms: i64) -> String {
-    let url = settings
-        .public_url
-        .join("sse/webhook")
-        .map_or_else(|_| settings.public_url.to_string(), String::from);
-    format!(
-        "curl -sS {url} \\\n  -H 'x-api-key: {key}' \\\n  -H 'content-type: application/json' \\\n  \
-         -d '{{\"userId\":\"user_1\",\"type\":\"track\",\"event\":\"Post Created\",\"timestamp\":\"{}\",\"properties\":{{\"postType\":\"image\"}}}}'",
-        rfc3339(now_ms)
-    )
+    sample::curl(&settings.public_url, key, now_ms)
 }
 
 struct Row {
@@ -226,25 +218,4 @@ pub(super) async fn revoke(
         .await?;
     let keys = format!("{}/keys", visitor.base());
     Ok(see_other(&flash::to(&keys, Said::Revoked, 0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_is_one_shell_command() {
-        let settings = Settings {
-            public_url: "https://box.example.com/in/".parse().unwrap(),
-            insecure_http: false,
-            allowed_targets: Vec::new(),
-            attempts: 10,
-        };
-        let curl = curl(&settings, "pbk_x", 1_704_110_400_000);
-        assert!(curl.starts_with("curl -sS https://box.example.com/in/sse/webhook \\\n"));
-        assert!(curl.contains("'x-api-key: pbk_x'") && curl.contains("2024-01-01T12:00:00.000Z"));
-        assert!(curl.matches('\'').count().is_multiple_of(2));
-        let json = curl.rsplit("-d '").next().unwrap().trim_end_matches('\'');
-        assert!(serde_json::from_str::<serde_json::Value>(json).is_ok());
-    }
 }
