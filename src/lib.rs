@@ -3,6 +3,11 @@
 //! The modules stand in the order of an event's way, and each imports only from those below it:
 //! arrive, accept, log, then project and deliver, then be looked at. `tests/tidy.rs` holds to it.
 
+// START
+pub mod cli;
+pub mod config;
+pub mod server;
+
 // ARRIVE
 pub mod ingest;
 
@@ -11,6 +16,9 @@ pub mod http;
 
 // DELIVER
 pub mod deliver;
+
+// PROJECT
+pub mod project;
 
 // ACCEPT
 pub mod accept;

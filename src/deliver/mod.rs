@@ -1,9 +1,22 @@
-//! DELIVER: from what is owed to what was answered. The dispatcher decides who sends next, the
-//! sender makes one attempt, the connector decides which addresses may be dialled.
+//! DELIVER: from what is owed to what was answered. The dispatcher decides who sends next, a lane
+//! keeps one webhook's backlog, the sender makes one attempt, the connector decides which addresses
+//! may be dialled. Everything here runs on one thread of its own.
 
+pub mod connect;
+pub mod dispatcher;
+mod lane;
+pub mod sender;
+
+use crate::accept::FreshDeliveries;
 use crate::error::{Error, Kind, Result};
 use crate::id::DeliveryId;
-use tokio::sync::mpsc;
+use dispatcher::Tools;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, watch};
+
+/// Retries that people asked for and that have not begun.
+const RETRY_REQUESTS: usize = 1_024;
 
 /// Asks the dispatcher for attempts outside the schedule.
 #[derive(Debug, Clone)]
@@ -23,4 +36,26 @@ impl RetryRequests {
             )
         })
     }
+}
+
+/// Starts the dispatcher's thread; it ends some time after `stop` turns true.
+///
+/// # Errors
+/// When the thread or its runtime cannot be started.
+pub fn start(
+    tools: Tools,
+    fresh: FreshDeliveries,
+    stop: watch::Receiver<bool>,
+) -> std::io::Result<(RetryRequests, JoinHandle<()>)> {
+    let (requests, retries) = mpsc::channel(RETRY_REQUESTS);
+    // One thread: with two, an attempt costs half as much again in handing over.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name("dispatcher".to_owned())
+        .spawn(move || {
+            runtime.block_on(dispatcher::run(Arc::new(tools), fresh, retries, stop));
+        })?;
+    Ok((RetryRequests(requests), thread))
 }

@@ -1,0 +1,89 @@
+//! `pillarbox serve`: starts the box, says where it is, and stops it in order when asked to.
+
+use crate::config::Config;
+use crate::server::{self, Server};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    start_log(&config.log)?;
+    actix_web::rt::System::new().block_on(serve(config))
+}
+
+/// The log goes to standard error; standard output is for what `serve` has to say.
+pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|e| anyhow::anyhow!("--log {filter}: {e}"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .try_init()
+        .map_err(|e| anyhow::anyhow!("starting the log: {e}"))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+    // Before anything is started, so that no signal is missed in between.
+    let stop = stop_signal()?;
+    let server = server::start(config)?;
+    greet(&server);
+    wait(server, stop).await
+}
+
+/// Serves until a signal or a failed disk, and stops in order.
+pub(super) async fn wait(
+    server: Server,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        () = stop => {
+            tracing::info!("stopping: finishing what is on its way");
+            server.stop().await?;
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = server.failed() => {
+            tracing::error!("the disk failed, so the box stops; check the disk and its log before starting again");
+            // Nothing more may be acknowledged, so nothing is waited for (promise 4).
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Resolves when the process is asked to stop.
+///
+/// # Errors
+/// When signals cannot be listened for.
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn greet(server: &Server) {
+    let url = &server.public_url;
+    println!(
+        "Pillarbox {} (SQLite {})",
+        env!("CARGO_PKG_VERSION"),
+        rusqlite::version()
+    );
+    println!("  open   {url}");
+    println!("  file   {}", server.database.display());
+    if let Some(link) = &server.setup_link {
+        println!("  setup  {link}");
+        println!("         makes the first user, workspace and API key; the link works once");
+    }
+    println!(
+        "  post   curl -sS {url}sse/webhook -H 'x-api-key: YOUR_API_KEY' -H 'content-type: application/json' \\"
+    );
+    println!(
+        "           -d '{}'",
+        crate::ingest::sample_event(crate::time::now_ms())
+    );
+}

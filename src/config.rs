@@ -1,0 +1,329 @@
+//! The box's settings: every option of `serve` with its name, default and meaning, from flags, the
+//! environment (`PILLARBOX_…`) and a TOML file, in that order. The only place that reads the environment.
+
+use crate::deliver::connect::ConnectRules;
+use crate::deliver::dispatcher::DispatchLimits;
+use crate::deliver::sender::AttemptLimits;
+use crate::delivery::RetrySchedule;
+use crate::ingest;
+use crate::project::ProjectLimits;
+use crate::store::writer::WriterLimits;
+use anyhow::Context as _;
+use clap::Args;
+use ipnet::IpNet;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use url::Url;
+
+/// Where the file lies unless told otherwise.
+pub const DEFAULT_DATA_DIR: &str = "./data";
+/// Where the box listens unless told otherwise: this machine only.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+
+/// Jobs that may wait for the writer; one more is answered 503.
+const WRITER_QUEUE: usize = 8_192;
+/// Jobs in one transaction at most.
+const WRITER_GROUP: usize = 1_024;
+/// A body with one event has at most this many bytes.
+const EVENT_BODY_BYTES: usize = 64 * 1_024;
+/// A body must be here within this time, milliseconds.
+const BODY_TIMEOUT_MS: u64 = 20_000;
+/// Deliveries on their way, in all.
+const DELIVERY_CONCURRENCY: usize = 256;
+/// Deliveries on their way to one webhook.
+const WEBHOOK_CONCURRENCY: usize = 8;
+/// Committed deliveries that may wait in memory for the dispatcher; the rest it reads from the file.
+const FRESH_DELIVERIES: usize = 8_192;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+const RESPONSE_BODY_BYTES: usize = 64 * 1_024;
+const RESPONSE_HEAD_BYTES: usize = 64 * 1_024;
+const IDLE_CONNECTIONS_PER_HOST: usize = 8;
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts on their way may take this long to end when the box stops (promise 13).
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(22);
+const PROJECTOR_SLICE_EVENTS: usize = 1_000;
+const PROJECTOR_GATHER_MS: u64 = 100;
+
+/// Which box: where its files are, and where more settings are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BoxOptions {
+    /// Folder of the database and its key file [default: ./data]
+    #[arg(long, global = true, env = "PILLARBOX_DATA_DIR", value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// TOML file with the same options as keys
+    #[arg(long, global = true, env = "PILLARBOX_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How the box serves.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeOptions {
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, env = "PILLARBOX_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The URL at which browsers and apps reach the box [default: http:// and the listen address]
+    #[arg(long, env = "PILLARBOX_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<Url>,
+    /// A private or reserved network that webhooks may be sent to, such as 127.0.0.0/8; may be repeated
+    #[arg(
+        long,
+        env = "PILLARBOX_ALLOW_TARGET",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub allow_target: Vec<IpNet>,
+    /// Let people sign in over plain http on more than this machine; passwords then travel readable
+    #[arg(long, env = "PILLARBOX_INSECURE_HTTP")]
+    pub insecure_http: bool,
+    /// Delays before each attempt, with commas [default: 0s,5s,5m,30m,2h,5h,10h,14h,20h,24h]
+    #[arg(long, env = "PILLARBOX_RETRY_SCHEDULE", value_name = "DELAYS", value_parser = parse_schedule)]
+    pub retry_schedule: Option<RetrySchedule>,
+    /// What is logged, such as info, warn or pillarbox=debug [default: info]
+    #[arg(long, env = "PILLARBOX_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+impl ServeOptions {
+    /// These options where they are set, `other`'s elsewhere.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            public_url: self.public_url.or(other.public_url),
+            allow_target: if self.allow_target.is_empty() {
+                other.allow_target
+            } else {
+                self.allow_target
+            },
+            insecure_http: self.insecure_http || other.insecure_http,
+            retry_schedule: self.retry_schedule.or(other.retry_schedule),
+            log: self.log.or(other.log),
+        }
+    }
+}
+
+fn parse_schedule(text: &str) -> Result<RetrySchedule, String> {
+    text.split(',')
+        .map(|delay| {
+            humantime::parse_duration(delay.trim()).map_err(|e| format!("\"{delay}\": {e}"))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map(RetrySchedule::new)
+}
+
+/// The TOML file: the same words as the flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileOptions {
+    #[serde(alias = "data_dir")]
+    data_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    #[serde(alias = "public_url")]
+    public_url: Option<Url>,
+    #[serde(alias = "allow_target", default)]
+    allow_target: Vec<IpNet>,
+    #[serde(alias = "insecure_http", default)]
+    insecure_http: bool,
+    #[serde(alias = "retry_schedule")]
+    retry_schedule: Option<String>,
+    log: Option<String>,
+}
+
+impl FileOptions {
+    fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        toml::from_str(&text)
+            .with_context(|| format!("{} is not a pillarbox configuration", path.display()))
+    }
+
+    fn serve_options(self) -> anyhow::Result<ServeOptions> {
+        let retry_schedule = self
+            .retry_schedule
+            .map(|text| parse_schedule(&text).map_err(|e| anyhow::anyhow!("retry-schedule: {e}")))
+            .transpose()?;
+        Ok(ServeOptions {
+            listen: self.listen,
+            public_url: self.public_url,
+            allow_target: self.allow_target,
+            insecure_http: self.insecure_http,
+            retry_schedule,
+            log: self.log,
+        })
+    }
+}
+
+/// Everything that serving needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of the database and its key file.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where browsers and apps reach the box; `None` follows the address that was bound.
+    pub public_url: Option<Url>,
+    /// Private networks that webhooks may be sent to.
+    pub allow_target: Vec<IpNet>,
+    /// Whether people may sign in over plain http on more than this machine.
+    pub insecure_http: bool,
+    /// When failed deliveries are tried again.
+    pub retry_schedule: RetrySchedule,
+    /// What is logged.
+    pub log: String,
+}
+
+impl Config {
+    /// The settings of a server: flags win over environment over file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds a word or value that no option has.
+    pub fn load(which: &BoxOptions, options: ServeOptions) -> anyhow::Result<Self> {
+        let mut file = FileOptions::read(which.config.as_deref())?;
+        let data_dir = which.data_dir.clone().or(file.data_dir.take());
+        let options = options.or(file.serve_options()?);
+        let listen = match options.listen {
+            Some(listen) => listen,
+            None => DEFAULT_LISTEN.parse()?,
+        };
+        Ok(Self {
+            data_dir: data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            listen,
+            public_url: options.public_url.map(checked_public_url).transpose()?,
+            allow_target: options.allow_target,
+            insecure_http: options.insecure_http,
+            retry_schedule: options.retry_schedule.unwrap_or_default(),
+            log: options.log.unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+
+    /// Where a command's box lies.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn data_dir(which: &BoxOptions) -> anyhow::Result<PathBuf> {
+        Ok(Self::load(which, ServeOptions::default())?.data_dir)
+    }
+
+    /// The bounds of the writer.
+    pub fn writer_limits(&self) -> WriterLimits {
+        WriterLimits {
+            queue: WRITER_QUEUE,
+            group: WRITER_GROUP,
+        }
+    }
+
+    /// The bounds of the way in.
+    pub fn ingest_limits(&self) -> ingest::Limits {
+        ingest::Limits {
+            event_body_bytes: EVENT_BODY_BYTES,
+            body_timeout_ms: BODY_TIMEOUT_MS,
+        }
+    }
+
+    /// Committed deliveries that may wait in memory.
+    pub fn fresh_deliveries(&self) -> usize {
+        FRESH_DELIVERIES
+    }
+
+    /// The bounds of sending.
+    pub fn dispatch_limits(&self) -> DispatchLimits {
+        DispatchLimits {
+            concurrency: DELIVERY_CONCURRENCY,
+            webhook_concurrency: WEBHOOK_CONCURRENCY,
+            schedule: self.retry_schedule.clone(),
+            attempt: AttemptLimits {
+                total_timeout: ATTEMPT_TIMEOUT,
+                response_body_bytes: RESPONSE_BODY_BYTES,
+            },
+            drain_timeout: DRAIN_TIMEOUT,
+        }
+    }
+
+    /// Where connections may go, and what they may cost.
+    pub fn connect_rules(&self) -> ConnectRules {
+        ConnectRules {
+            timeout: CONNECT_TIMEOUT,
+            allowed: self.allow_target.clone().into(),
+            idle_per_host: IDLE_CONNECTIONS_PER_HOST,
+            idle_timeout: IDLE_CONNECTION_TIMEOUT,
+            response_head_bytes: RESPONSE_HEAD_BYTES,
+        }
+    }
+
+    /// The bounds of projecting.
+    pub fn project_limits(&self) -> ProjectLimits {
+        ProjectLimits {
+            slice_events: PROJECTOR_SLICE_EVENTS,
+            gather_ms: PROJECTOR_GATHER_MS,
+        }
+    }
+}
+
+fn checked_public_url(mut url: Url) -> anyhow::Result<Url> {
+    anyhow::ensure!(
+        matches!(url.scheme(), "http" | "https") && url.has_host(),
+        "--public-url {url}: it must begin with http:// or https:// and name a host"
+    );
+    anyhow::ensure!(
+        url.path() == "/" && url.query().is_none(),
+        "--public-url {url}: the box serves from the root of a host, so leave the path out"
+    );
+    url.set_fragment(None);
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn load(text: &str, options: ServeOptions) -> anyhow::Result<Config> {
+        let file = file(text);
+        Config::load(
+            &BoxOptions {
+                data_dir: None,
+                config: Some(file.path().into()),
+            },
+            options,
+        )
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let text = "listen = \"127.0.0.1:1\"\ndata-dir = \"/x\"\nretry-schedule = \"0s,1s\"";
+        let flags = ServeOptions {
+            listen: Some("127.0.0.1:2".parse().unwrap()),
+            ..ServeOptions::default()
+        };
+        let config = load(text, flags).unwrap();
+        assert_eq!(
+            (config.listen.port(), config.data_dir.to_str()),
+            (2, Some("/x"))
+        );
+        assert_eq!(config.retry_schedule.attempts(), 2);
+    }
+
+    #[test]
+    fn a_word_that_no_option_has_is_refused() {
+        assert!(load("lisen = \"127.0.0.1:1\"", ServeOptions::default()).is_err());
+        assert!(
+            load(
+                "public-url = \"https://x.example/sub\"",
+                ServeOptions::default()
+            )
+            .is_err()
+        );
+        assert!(parse_schedule("0s,soon").is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! The connector: resolves, judges every address, dials the vetted ones. One client is built on it,
+//! so that nothing leaves the box by another way (promise 16). Honours no proxy variables.
+
+use crate::address::may_dial;
+use crate::delivery::ErrorClass;
+use hyper::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use ipnet::IpNet;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// What a connection may cost, and where it may go.
+#[derive(Debug, Clone)]
+pub struct ConnectRules {
+    /// Resolving, dialling: all of it within this.
+    pub timeout: Duration,
+    /// Networks that the operator opened with `--allow-target`.
+    pub allowed: Arc<[IpNet]>,
+    /// Idle connections kept open to one host.
+    pub idle_per_host: usize,
+    /// How long one is kept idle.
+    pub idle_timeout: Duration,
+    /// An answer's head has at most this many bytes.
+    pub response_head_bytes: usize,
+}
+
+/// The body of a request.
+pub type Body = http_body_util::Full<bytes::Bytes>;
+/// The one HTTP client.
+pub type HttpClient = Client<HttpsConnector<Connector>, Body>;
+
+/// Builds the client.
+///
+/// # Errors
+/// When the TLS library refuses its own defaults.
+pub fn client(rules: ConnectRules) -> anyhow::Result<HttpClient> {
+    let mut roots = rustls::RootCertStore::empty();
+    // The system's store comes first for those who run a CA of their own; the bundled roots are
+    // there for containers that have no store at all.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .pool_max_idle_per_host(rules.idle_per_host)
+        .pool_idle_timeout(rules.idle_timeout)
+        .pool_timer(hyper_util::rt::TokioTimer::new())
+        .http1_max_buf_size(rules.response_head_bytes)
+        // A retry inside the client would be an attempt that nobody recorded.
+        .retry_canceled_requests(false);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Connector {
+            rules: Arc::new(rules),
+        });
+    Ok(builder.build(connector))
+}
+
+/// Why no connection came about.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{detail}")]
+pub struct ConnectError {
+    /// The class.
+    pub class: ErrorClass,
+    /// What exactly was met.
+    pub detail: String,
+    /// The address that was dialled, or refused to be.
+    pub address: Option<SocketAddr>,
+}
+
+/// The address of the connection that an answer came over; hyper puts it into the answer's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct DialledAddress(pub SocketAddr);
+
+/// Dials what may be dialled.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    rules: Arc<ConnectRules>,
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = Dialled;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Dialled, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let rules = Arc::clone(&self.rules);
+        Box::pin(async move {
+            let host = uri.host().unwrap_or("").to_owned();
+            let default_port = if uri.scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            };
+            let port = uri.port_u16().unwrap_or(default_port);
+            match tokio::time::timeout(rules.timeout, connect(&host, port, &rules.allowed)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(ConnectError {
+                    class: ErrorClass::ConnectTimeout,
+                    detail: format!("no connection to {host}:{port} within {:?}", rules.timeout),
+                    address: None,
+                }),
+            }
+        })
+    }
+}
+
+async fn connect(host: &str, port: u16, allowed: &[IpNet]) -> Result<Dialled, ConnectError> {
+    let addresses = resolve(host, port).await?;
+    // If any answer is forbidden, all are: a name that points inside and outside is rebinding.
+    if let Some(forbidden) = addresses.iter().find(|a| !may_dial(a.ip(), allowed)) {
+        return Err(ConnectError {
+            class: ErrorClass::BlockedAddress,
+            detail: format!(
+                "{} is private or reserved; --allow-target {} would allow it",
+                forbidden.ip(),
+                IpNet::from(forbidden.ip())
+            ),
+            address: Some(*forbidden),
+        });
+    }
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Requests are small and written whole: waiting to fill a segment only delays them.
+                let _ = stream.set_nodelay(true);
+                return Ok(Dialled {
+                    io: TokioIo::new(stream),
+                    address,
+                });
+            }
+            Err(e) => last = Some((address, e)),
+        }
+    }
+    Err(match last {
+        Some((address, e)) => ConnectError {
+            class: if e.kind() == io::ErrorKind::ConnectionRefused {
+                ErrorClass::ConnectRefused
+            } else {
+                ErrorClass::Connect
+            },
+            detail: format!("{address}: {e}"),
+            address: Some(address),
+        },
+        None => ConnectError {
+            class: ErrorClass::Dns,
+            detail: format!("{host} has no address"),
+            address: None,
+        },
+    })
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    match tokio::net::lookup_host((bare, port)).await {
+        Ok(addresses) => Ok(addresses.collect()),
+        Err(e) => Err(ConnectError {
+            class: ErrorClass::Dns,
+            detail: format!("{host}: {e}"),
+            address: None,
+        }),
+    }
+}
+
+/// An open connection that knows its address.
+#[derive(Debug)]
+pub struct Dialled {
+    io: TokioIo<TcpStream>,
+    address: SocketAddr,
+}
+
+impl Connection for Dialled {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(DialledAddress(self.address))
+    }
+}
+
+impl Read for Dialled {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Dialled {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+}

@@ -1,0 +1,429 @@
+//! The dispatcher: decides which webhook sends next, within its bounds, and has every attempt
+//! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
+
+use super::connect::HttpClient;
+use super::lane::{Lane, READY_LIMIT};
+use super::sender::{self, AttemptLimits, Outgoing};
+use crate::accept::FreshDeliveries;
+use crate::delivery::{RetrySchedule, Standing, Trigger};
+use crate::error::{Error, Result};
+use crate::id::{DeliveryId, IdGenerator, WebhookId};
+use crate::signature::Signer;
+use crate::store::Readers;
+use crate::store::catalog::CatalogHandle;
+use crate::store::deliveries::{self, NewAttempt, OwedDelivery};
+use crate::store::writer::Writer;
+use crate::time::now_ms;
+use crate::webhook::{Webhook, WebhookState};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
+const SETBACK_MS: i64 = 1_000;
+
+/// The bounds of sending.
+#[derive(Debug, Clone)]
+pub struct DispatchLimits {
+    /// Attempts on their way, in all.
+    pub concurrency: usize,
+    /// Attempts on their way to one webhook.
+    pub webhook_concurrency: usize,
+    /// When to try again.
+    pub schedule: RetrySchedule,
+    /// The bounds of one attempt.
+    pub attempt: AttemptLimits,
+    /// How long attempts on their way may take to end when the box stops.
+    pub drain_timeout: Duration,
+}
+
+/// What the dispatcher works with.
+#[derive(Debug)]
+pub struct Tools {
+    /// The one HTTP client.
+    pub client: HttpClient,
+    /// Records attempts.
+    pub writer: Writer,
+    /// Reads backlogs.
+    pub readers: Readers,
+    /// Knows the webhooks.
+    pub catalog: CatalogHandle,
+    /// Makes attempts' ids.
+    pub ids: Arc<IdGenerator>,
+    /// The bounds.
+    pub limits: DispatchLimits,
+}
+
+/// Sends until `stop` says so, then lets what is on its way end.
+pub async fn run(
+    tools: Arc<Tools>,
+    mut fresh: FreshDeliveries,
+    mut retries: mpsc::Receiver<DeliveryId>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut dispatcher = Dispatcher::new(tools);
+    dispatcher.follow_catalog();
+    let mut arrived = Vec::new();
+    loop {
+        dispatcher.launch(&fresh);
+        let sleep = dispatcher.until_next_timer();
+        tokio::select! {
+            // What was committed comes before what was recorded: a delivery that the file and the
+            // queue both have is then still known when its second copy is met.
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            count = fresh.queue.recv_many(&mut arrived, READY_LIMIT) => {
+                if count == 0 {
+                    break;
+                }
+                arrived.drain(..).for_each(|owed| dispatcher.push(owed));
+            }
+            Some(done) = dispatcher.tasks.join_next() => dispatcher.finish(done),
+            Some(id) = retries.recv() => dispatcher.retry_now(id),
+            () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
+            () = tokio::time::sleep(sleep) => dispatcher.ring_timers(),
+        }
+    }
+    dispatcher.drain().await;
+}
+
+/// What a task of the dispatcher came back with.
+enum Done {
+    /// An attempt was made and recorded, or recording it failed.
+    Attempt {
+        delivery: DeliveryId,
+        webhook: WebhookId,
+        trigger: Trigger,
+        recorded: Result<Standing>,
+    },
+    /// A webhook's backlog was read.
+    Reading {
+        webhook: WebhookId,
+        backlog: Result<Backlog>,
+    },
+    /// A delivery that a person asked for was looked up.
+    Lookup(Result<Option<OwedDelivery>>),
+}
+
+struct Backlog {
+    due: Vec<OwedDelivery>,
+    next_due_ms: Option<i64>,
+}
+
+/// A webhook with its key expanded, made anew when the webhook changes.
+struct Target {
+    webhook: Arc<Webhook>,
+    signer: Signer,
+}
+
+struct Dispatcher {
+    tools: Arc<Tools>,
+    lanes: HashMap<WebhookId, Lane>,
+    targets: HashMap<WebhookId, Arc<Target>>,
+    /// Lanes that may have something to send or to read, each at most once, taken in turn.
+    turns: VecDeque<WebhookId>,
+    /// When a lane's file must be looked at again, Unix milliseconds.
+    timers: BTreeSet<(i64, WebhookId)>,
+    tasks: JoinSet<Done>,
+    on_their_way: usize,
+}
+
+impl Dispatcher {
+    fn new(tools: Arc<Tools>) -> Self {
+        Self {
+            tools,
+            lanes: HashMap::new(),
+            targets: HashMap::new(),
+            turns: VecDeque::new(),
+            timers: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            on_their_way: 0,
+        }
+    }
+
+    /// Opens lanes for new webhooks, closes those of deleted ones, follows pauses and edits.
+    fn follow_catalog(&mut self) {
+        let catalog = self.tools.catalog.current();
+        self.lanes.retain(|id, _| catalog.webhook(*id).is_some());
+        self.targets.retain(|id, target| {
+            catalog
+                .webhook(*id)
+                .is_some_and(|webhook| Arc::ptr_eq(webhook, &target.webhook))
+        });
+        for webhook in catalog.webhooks() {
+            let lane = self.lanes.entry(webhook.id).or_insert_with(Lane::open);
+            lane.set_active(webhook.state == WebhookState::Active);
+            self.give_turn(webhook.id);
+        }
+    }
+
+    fn give_turn(&mut self, webhook: WebhookId) {
+        if let Some(lane) = self.lanes.get_mut(&webhook)
+            && !lane.has_turn
+        {
+            lane.has_turn = true;
+            self.turns.push_back(webhook);
+        }
+    }
+
+    fn push(&mut self, owed: OwedDelivery) {
+        let webhook = owed.webhook;
+        // No lane: the webhook was deleted a moment ago, and its deliveries are cancelled.
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.push(owed);
+            self.give_turn(webhook);
+        }
+    }
+
+    /// Starts all that the bounds allow, one delivery of each webhook in turn.
+    fn launch(&mut self, fresh: &FreshDeliveries) {
+        if fresh.take_overflow() {
+            let all: Vec<_> = self.lanes.keys().copied().collect();
+            for webhook in all {
+                self.look_again(webhook);
+            }
+        }
+        let mut rest = self.turns.len();
+        while rest > 0 && self.on_their_way < self.tools.limits.concurrency {
+            rest -= 1;
+            let Some(webhook) = self.turns.pop_front() else {
+                break;
+            };
+            let Some(lane) = self.lanes.get_mut(&webhook) else {
+                continue;
+            };
+            lane.has_turn = false;
+            if let Some(owed) = lane.take(self.tools.limits.webhook_concurrency) {
+                self.give_turn(webhook);
+                rest += 1;
+                self.send(owed, Trigger::Automatic);
+            } else if lane.begin_reading() {
+                self.read(webhook);
+            }
+        }
+    }
+
+    fn target(&mut self, webhook: WebhookId) -> Option<Arc<Target>> {
+        if let Some(target) = self.targets.get(&webhook) {
+            return Some(Arc::clone(target));
+        }
+        let webhook = Arc::clone(self.tools.catalog.current().webhook(webhook)?);
+        let signer = Signer::new(webhook.secret.as_bytes()).ok()?;
+        let target = Arc::new(Target { webhook, signer });
+        self.targets.insert(target.webhook.id, Arc::clone(&target));
+        Some(target)
+    }
+
+    fn send(&mut self, owed: OwedDelivery, trigger: Trigger) {
+        let Some(target) = self.target(owed.webhook) else {
+            // Deleted a moment ago; its deliveries are cancelled in the file.
+            if let (Trigger::Automatic, Some(lane)) = (trigger, self.lanes.get_mut(&owed.webhook)) {
+                lane.finish(owed.id);
+            }
+            return;
+        };
+        self.on_their_way += 1;
+        let tools = Arc::clone(&self.tools);
+        self.tasks.spawn(async move {
+            let recorded = attempt(&tools, &target, &owed, trigger).await;
+            Done::Attempt {
+                delivery: owed.id,
+                webhook: owed.webhook,
+                trigger,
+                recorded,
+            }
+        });
+    }
+
+    fn read(&mut self, webhook: WebhookId) {
+        let readers = self.tools.readers.clone();
+        self.tasks.spawn(async move {
+            let backlog = in_background(move || {
+                let reader = readers.get()?;
+                let now_ms = now_ms();
+                let due = deliveries::due(&reader, webhook, now_ms, READY_LIMIT)?;
+                let next_due_ms = deliveries::next_due_ms(&reader, webhook, now_ms)?;
+                Ok(Backlog { due, next_due_ms })
+            })
+            .await;
+            Done::Reading { webhook, backlog }
+        });
+    }
+
+    /// Makes one attempt outside the schedule and its bounds; there are few, and a person waits.
+    fn retry_now(&mut self, id: DeliveryId) {
+        let readers = self.tools.readers.clone();
+        self.tasks.spawn(async move {
+            Done::Lookup(in_background(move || deliveries::owed(&*readers.get()?, id)).await)
+        });
+    }
+
+    fn finish(&mut self, done: std::result::Result<Done, tokio::task::JoinError>) {
+        match done {
+            Ok(Done::Attempt {
+                delivery,
+                webhook,
+                trigger,
+                recorded,
+            }) => {
+                self.on_their_way = self.on_their_way.saturating_sub(1);
+                self.finish_attempt(delivery, webhook, trigger, recorded);
+            }
+            Ok(Done::Reading { webhook, backlog }) => self.finish_reading(webhook, backlog),
+            Ok(Done::Lookup(Ok(Some(owed)))) => self.send(owed, Trigger::Manual),
+            Ok(Done::Lookup(Ok(None))) => {}
+            Ok(Done::Lookup(Err(e))) => {
+                tracing::error!(error = %e, "a retry could not be looked up")
+            }
+            Err(e) => tracing::error!(error = %e, "a task of the dispatcher failed"),
+        }
+    }
+
+    fn finish_attempt(
+        &mut self,
+        delivery: DeliveryId,
+        webhook: WebhookId,
+        trigger: Trigger,
+        recorded: Result<Standing>,
+    ) {
+        let next_ms = match &recorded {
+            Ok(standing) => standing.next_attempt_at_ms,
+            Err(e) => {
+                tracing::error!(error = %e, %delivery, "an attempt was made but could not be recorded; it will be made again");
+                Some(now_ms() + SETBACK_MS)
+            }
+        };
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            match (trigger, &recorded) {
+                (Trigger::Automatic, _) => lane.finish(delivery),
+                (Trigger::Manual, Ok(standing)) if standing.next_attempt_at_ms.is_none() => {
+                    lane.settle(delivery);
+                }
+                (Trigger::Manual, _) => {}
+            }
+            self.give_turn(webhook);
+        }
+        if let (Trigger::Automatic, Some(next_ms)) = (trigger, next_ms) {
+            self.timers.insert((next_ms, webhook));
+        }
+    }
+
+    fn finish_reading(&mut self, webhook: WebhookId, backlog: Result<Backlog>) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else {
+            return;
+        };
+        match backlog {
+            Ok(backlog) => {
+                let is_full = backlog.due.len() >= READY_LIMIT;
+                lane.finish_reading(backlog.due, is_full);
+                self.timers
+                    .extend(backlog.next_due_ms.map(|next_ms| (next_ms, webhook)));
+                self.give_turn(webhook);
+            }
+            Err(e) => {
+                tracing::error!(error = %e, %webhook, "a webhook's backlog could not be read");
+                lane.finish_reading(Vec::new(), false);
+                self.timers.insert((now_ms() + SETBACK_MS, webhook));
+            }
+        }
+    }
+
+    fn look_again(&mut self, webhook: WebhookId) {
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.look_again();
+            self.give_turn(webhook);
+        }
+    }
+
+    fn until_next_timer(&self) -> Duration {
+        const IDLE: Duration = Duration::from_secs(60);
+        match self.timers.first() {
+            Some((at_ms, _)) => {
+                let wait_ms = u64::try_from(at_ms - now_ms()).unwrap_or(0);
+                // The clock may jump (promise 12), so no sleep is long.
+                Duration::from_millis(wait_ms).min(IDLE)
+            }
+            None => IDLE,
+        }
+    }
+
+    fn ring_timers(&mut self) {
+        let now_ms = now_ms();
+        while let Some((at_ms, webhook)) = self.timers.first().copied() {
+            if at_ms > now_ms {
+                break;
+            }
+            self.timers.pop_first();
+            self.look_again(webhook);
+        }
+    }
+
+    /// Lets what is on its way end; what does not is pending on disk and goes out after the start.
+    async fn drain(mut self) {
+        let drained = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.tools.limits.drain_timeout, drained)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "attempts were still on their way; they are made again after the next start"
+            );
+        }
+    }
+}
+
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(Error::internal(e)))
+}
+
+/// Makes one attempt and records it; says where the delivery stands now.
+async fn attempt(
+    tools: &Tools,
+    target: &Target,
+    owed: &OwedDelivery,
+    trigger: Trigger,
+) -> Result<Standing> {
+    let started_at_ms = now_ms();
+    let outgoing = Outgoing {
+        url: &target.webhook.url,
+        signer: &target.signer,
+        message: owed.message,
+        body: &owed.body,
+        now_ms: started_at_ms,
+    };
+    let outcome = sender::attempt(&tools.client, outgoing, tools.limits.attempt).await;
+    let ended_at_ms = now_ms();
+    let attempt = NewAttempt {
+        id: tools.ids.next(started_at_ms),
+        delivery: owed.id,
+        trigger,
+        started_at_ms,
+        duration_us: i64::try_from(outcome.duration.as_micros()).unwrap_or(i64::MAX),
+        url: target.webhook.url.to_string(),
+        address: outcome.address,
+        request_headers: outcome.request_headers,
+        response: outcome.response,
+        error: outcome.error,
+    };
+    let schedule = tools.limits.schedule.clone();
+    let dice = fastrand::f64();
+    tools
+        .writer
+        .record(move |connection| {
+            let Some(before) = deliveries::standing(connection, attempt.delivery)? else {
+                // Swept while it was on its way: there is nothing left to record it on.
+                return Err(Error::not_found("delivery"));
+            };
+            let succeeded = attempt.error.is_none();
+            let after = before.after_attempt(trigger, succeeded, &schedule, ended_at_ms, dice);
+            deliveries::record_attempt(connection, &attempt, &after)?;
+            Ok(after)
+        })
+        .await
+}

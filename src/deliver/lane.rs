@@ -1,0 +1,215 @@
+//! One webhook's lane: what of its backlog is in memory, what is on its way, and whether the file
+//! holds more. Pure bookkeeping, so that no webhook can delay another or fill the memory.
+
+use crate::id::DeliveryId;
+use crate::store::deliveries::OwedDelivery;
+use std::collections::{HashSet, VecDeque};
+
+/// At most this many deliveries of one webhook wait in memory; the rest of a backlog is in the file.
+pub(super) const READY_LIMIT: usize = 256;
+
+/// One webhook's lane.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    ready: VecDeque<OwedDelivery>,
+    /// Ids that are ready or on their way, so that none is sent twice at once.
+    known: HashSet<DeliveryId>,
+    on_their_way: usize,
+    /// Whether the file may hold due deliveries that are not known here.
+    has_more: bool,
+    /// Ids settled while the file is being read: the reading may be older than their outcome.
+    settled_meanwhile: Option<HashSet<DeliveryId>>,
+    /// Whether the webhook sends at all.
+    is_active: bool,
+    /// Whether it stands in the dispatcher's queue of turns.
+    pub(super) has_turn: bool,
+}
+
+impl Lane {
+    /// A lane that was just opened: whatever is due is in the file.
+    pub(super) fn open() -> Self {
+        Self {
+            has_more: true,
+            is_active: true,
+            ..Self::default()
+        }
+    }
+
+    /// Follows the webhook's state. What waited in memory is forgotten: the file has it.
+    pub(super) fn set_active(&mut self, is_active: bool) {
+        if is_active == self.is_active {
+            return;
+        }
+        self.is_active = is_active;
+        self.has_more = is_active;
+        for forgotten in self.ready.drain(..) {
+            self.known.remove(&forgotten.id);
+        }
+    }
+
+    /// Takes a delivery that was just committed, if there is room before what the file holds.
+    pub(super) fn push(&mut self, owed: OwedDelivery) {
+        if !self.is_active || self.known.contains(&owed.id) {
+            return;
+        }
+        if self.has_more || self.ready.len() >= READY_LIMIT {
+            self.has_more = true;
+            return;
+        }
+        self.known.insert(owed.id);
+        self.ready.push_back(owed);
+    }
+
+    /// The file must be looked at again.
+    pub(super) fn look_again(&mut self) {
+        self.has_more = self.is_active;
+    }
+
+    /// Whether to read the file now; if so, the reading has begun.
+    pub(super) fn begin_reading(&mut self) -> bool {
+        let begins = self.is_active
+            && self.has_more
+            && self.ready.is_empty()
+            && self.settled_meanwhile.is_none();
+        if begins {
+            self.has_more = false;
+            self.settled_meanwhile = Some(HashSet::new());
+        }
+        begins
+    }
+
+    /// Takes what the file said. `is_full` says that there was more than fitted.
+    pub(super) fn finish_reading(&mut self, found: Vec<OwedDelivery>, is_full: bool) {
+        let settled = self.settled_meanwhile.take().unwrap_or_default();
+        if !self.is_active {
+            return;
+        }
+        self.has_more |= is_full;
+        for owed in found {
+            if !settled.contains(&owed.id) && self.known.insert(owed.id) {
+                self.ready.push_back(owed);
+            }
+        }
+    }
+
+    /// The next delivery to send, while fewer than `concurrency` are on their way.
+    pub(super) fn take(&mut self, concurrency: usize) -> Option<OwedDelivery> {
+        if !self.is_active || self.on_their_way >= concurrency {
+            return None;
+        }
+        let owed = self.ready.pop_front()?;
+        self.on_their_way += 1;
+        Some(owed)
+    }
+
+    /// An automatic attempt was recorded.
+    pub(super) fn finish(&mut self, id: DeliveryId) {
+        self.on_their_way = self.on_their_way.saturating_sub(1);
+        self.settle(id);
+    }
+
+    /// A delivery needs no attempt now, whoever saw to that.
+    pub(super) fn settle(&mut self, id: DeliveryId) {
+        self.known.remove(&id);
+        self.ready.retain(|owed| owed.id != id);
+        if let Some(settled) = &mut self.settled_meanwhile {
+            settled.insert(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{MessageId, WebhookId};
+    use bytes::Bytes;
+
+    fn owed(id: i64) -> OwedDelivery {
+        OwedDelivery {
+            id: DeliveryId::from_i64(id),
+            webhook: WebhookId::from_i64(1),
+            message: MessageId::from_i64(id),
+            body: Bytes::new(),
+        }
+    }
+
+    fn read_once(lane: &mut Lane, found: &[i64]) {
+        assert!(lane.begin_reading());
+        lane.finish_reading(found.iter().map(|id| owed(*id)).collect(), false);
+    }
+
+    #[test]
+    fn concurrency_bounds_what_is_on_its_way() {
+        let mut lane = Lane::open();
+        read_once(&mut lane, &[1, 2, 3]);
+        assert_eq!(lane.take(2).unwrap().id.as_i64(), 1);
+        assert_eq!(lane.take(2).unwrap().id.as_i64(), 2);
+        assert!(lane.take(2).is_none());
+        lane.finish(DeliveryId::from_i64(1));
+        assert_eq!(lane.take(2).unwrap().id.as_i64(), 3);
+    }
+
+    #[test]
+    fn nothing_is_sent_twice_when_memory_and_file_both_have_it() {
+        let mut lane = Lane::open();
+        read_once(&mut lane, &[]);
+        lane.push(owed(1));
+        assert!(lane.take(8).is_some());
+        lane.look_again();
+        read_once(&mut lane, &[1]);
+        assert!(lane.take(8).is_none(), "on its way already");
+        lane.push(owed(1));
+        assert!(lane.take(8).is_none());
+    }
+
+    #[test]
+    fn a_reading_older_than_the_outcome_is_not_believed() {
+        let mut lane = Lane::open();
+        read_once(&mut lane, &[1]);
+        assert!(lane.take(8).is_some());
+        lane.look_again();
+        assert!(lane.begin_reading());
+        lane.finish(DeliveryId::from_i64(1));
+        lane.finish_reading(vec![owed(1)], false);
+        assert!(lane.take(8).is_none());
+    }
+
+    #[test]
+    fn a_backlog_stays_in_the_file() {
+        let mut lane = Lane::open();
+        read_once(&mut lane, &[]);
+        for id in 0..2_000 {
+            lane.push(owed(id));
+        }
+        assert_eq!(lane.ready.len(), READY_LIMIT);
+        assert!(
+            !lane.begin_reading(),
+            "not before memory is empty, so that order holds"
+        );
+        while let Some(taken) = lane.take(usize::MAX) {
+            lane.finish(taken.id);
+        }
+        assert!(lane.begin_reading());
+    }
+
+    #[test]
+    fn a_paused_lane_sends_nothing_and_looks_again_when_it_wakes() {
+        let mut lane = Lane::open();
+        read_once(&mut lane, &[1, 2]);
+        lane.set_active(false);
+        assert!(lane.take(8).is_none());
+        lane.push(owed(3));
+        assert!(!lane.begin_reading());
+        lane.set_active(true);
+        read_once(&mut lane, &[1, 2, 3]);
+        assert_eq!(lane.take(8).unwrap().id.as_i64(), 1);
+    }
+
+    #[test]
+    fn a_manual_success_takes_it_out_of_the_queue() {
+        let mut lane = Lane::open();
+        read_once(&mut lane, &[1, 2]);
+        lane.settle(DeliveryId::from_i64(1));
+        assert_eq!(lane.take(8).unwrap().id.as_i64(), 2);
+    }
+}

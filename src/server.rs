@@ -1,0 +1,210 @@
+//! The running box: puts the parts together, serves, and stops them in order. Owns the actix App
+//! and what its handlers share; knows no route but the health checks.
+
+use crate::accept::{self, Acceptor};
+use crate::config::Config;
+use crate::deliver;
+use crate::deliver::dispatcher::Tools;
+use crate::ingest;
+use crate::project::Projector;
+use crate::store::catalog::{CatalogHandle, follow_other_processes};
+use crate::store::writer::Writer;
+use crate::store::{self, Files};
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use anyhow::Context as _;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+use url::Url;
+
+/// The server's node number in ids; commands beside it draw another one.
+const SERVER_NODE: u16 = 0;
+/// A request's head must be here within this time.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle connection is closed after this time (promise 17).
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
+/// Requests on their way may take this long to end when the box stops, in seconds (promise 13).
+const HTTP_DRAIN_S: u64 = 5;
+/// What the writer still holds is on disk well within this time.
+const THREAD_END_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_BACKLOG: u32 = 4_096;
+
+/// A box that serves.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it can be reached.
+    pub public_url: Url,
+    /// The file.
+    pub database: PathBuf,
+    /// How to make the first user, while there is none.
+    pub setup_link: Option<Url>,
+    http: ServerHandle,
+    http_task: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
+    catalog_task: actix_web::rt::task::JoinHandle<()>,
+    writer: Writer,
+    stop_dispatcher: watch::Sender<bool>,
+    stop_projector: Arc<AtomicBool>,
+    dispatcher: JoinHandle<()>,
+    projector: JoinHandle<()>,
+    writer_thread: JoinHandle<()>,
+    _lock: File,
+}
+
+/// Starts a box; when this returns, it answers. Must be called inside an actix system.
+///
+/// # Errors
+/// When the data folder, the file or the port is not to be had; says which and what to do.
+pub fn start(config: &Config) -> anyhow::Result<Server> {
+    let files = Files::prepare(&config.data_dir)?;
+    let lock = files.lock_for_server()?;
+    let connection = files
+        .open_writer()
+        .with_context(|| format!("opening {}", files.database().display()))?;
+    let ids = Arc::new(store::id_generator(&connection, SERVER_NODE)?);
+    let catalog = CatalogHandle::open(&connection, files.vault())?;
+    let has_users = store::access::has_users(&connection)?;
+    let readers = files.readers()?;
+    let (writer, writer_thread) = Writer::start(connection, config.writer_limits())?;
+    let (followers, fresh, log_grew) = accept::followers(config.fresh_deliveries());
+    let acceptor = Acceptor::new(writer.clone(), catalog.clone(), Arc::clone(&ids), followers);
+
+    let (stop_dispatcher, stopping) = watch::channel(false);
+    let tools = Tools {
+        client: deliver::connect::client(config.connect_rules())?,
+        writer: writer.clone(),
+        readers: readers.clone(),
+        catalog: catalog.clone(),
+        ids: Arc::clone(&ids),
+        limits: config.dispatch_limits(),
+    };
+    let (retries, dispatcher) = deliver::start(tools, fresh, stopping)?;
+    let stop_projector = Arc::new(AtomicBool::new(false));
+    let projector = Projector::new(
+        writer.clone(),
+        readers.clone(),
+        Arc::clone(&ids),
+        config.project_limits(),
+    )
+    .start(log_grew, Arc::clone(&stop_projector))?;
+
+    let listener = std::net::TcpListener::bind(config.listen).with_context(|| {
+        format!(
+            "listening on {}; is another program using the port?",
+            config.listen
+        )
+    })?;
+    let public_url = public_url(config, listener.local_addr()?)?;
+    let limits = config.ingest_limits();
+    let health = web::Data::new(writer.clone());
+    let shared = (
+        web::Data::new(acceptor),
+        web::Data::new(catalog.clone()),
+        web::Data::new(limits),
+    );
+    let app = move || {
+        App::new()
+            .app_data(shared.0.clone())
+            .app_data(shared.1.clone())
+            .app_data(shared.2.clone())
+            .app_data(health.clone())
+            .configure(ingest::configure)
+            .route("/healthz/live", web::get().to(live))
+            .route("/healthz/ready", web::get().to(ready))
+    };
+    let http = HttpServer::new(app)
+        .disable_signals()
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .shutdown_timeout(HTTP_DRAIN_S)
+        .backlog(ACCEPT_BACKLOG)
+        .listen(listener)?
+        .run();
+    let handle = http.handle();
+    Ok(Server {
+        public_url,
+        database: files.database().to_owned(),
+        setup_link: None,
+        http: handle,
+        http_task: actix_web::rt::spawn(http),
+        catalog_task: actix_web::rt::spawn(follow_other_processes(writer.clone(), catalog)),
+        writer,
+        stop_dispatcher,
+        stop_projector,
+        dispatcher,
+        projector,
+        writer_thread,
+        _lock: lock,
+    })
+}
+
+fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {
+    match &config.public_url {
+        Some(url) => Ok(url.clone()),
+        None => {
+            let host = if bound.ip().is_unspecified() {
+                format!("127.0.0.1:{}", bound.port())
+            } else {
+                bound.to_string()
+            };
+            Ok(Url::parse(&format!("http://{host}/"))?)
+        }
+    }
+}
+
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().body("live\n")
+}
+
+/// Ready means that an event posted now would be taken.
+async fn ready(writer: web::Data<Writer>) -> HttpResponse {
+    if writer.is_alive() {
+        HttpResponse::Ok().body("ready\n")
+    } else {
+        HttpResponse::ServiceUnavailable().body("the writer has stopped; see the log\n")
+    }
+}
+
+impl Server {
+    /// Returns when the disk has failed and the process must end (promise 4).
+    pub async fn failed(&self) {
+        self.writer.failed().await;
+    }
+
+    /// Stops in order: no new requests, those on their way answered; attempts on their way finished
+    /// or left pending; the projector and the writer ended (promise 13).
+    ///
+    /// # Errors
+    /// When the HTTP server ended badly.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.http.stop(true).await;
+        let served = self.http_task.await;
+        self.catalog_task.abort();
+        self.stop_dispatcher.send_replace(true);
+        self.stop_projector.store(true, Ordering::Release);
+        join("dispatcher", self.dispatcher, None).await;
+        join("projector", self.projector, Some(THREAD_END_TIMEOUT)).await;
+        drop(self.writer);
+        join("writer", self.writer_thread, Some(THREAD_END_TIMEOUT)).await;
+        served??;
+        Ok(())
+    }
+}
+
+async fn join(name: &str, thread: JoinHandle<()>, timeout: Option<Duration>) {
+    let joined = tokio::task::spawn_blocking(move || thread.join().is_ok());
+    let outcome = match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, joined).await,
+        None => Ok(joined.await),
+    };
+    match outcome {
+        Ok(Ok(true)) => {}
+        Ok(_) => tracing::error!("the {name} thread panicked"),
+        Err(_) => tracing::error!("the {name} thread did not end in time"),
+    }
+}
