@@ -22,6 +22,9 @@ pub const DEFAULT_DATA_DIR: &str = "./data";
 /// Where the box listens unless told otherwise: this machine only.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
+/// What is logged unless told otherwise: the box's own words, and libraries' warnings.
+const DEFAULT_LOG: &str = "warn,pillarbox=info";
+
 /// Jobs that may wait for the writer; one more is answered 503.
 const WRITER_QUEUE: usize = 8_192;
 /// Jobs in one transaction at most.
@@ -81,7 +84,7 @@ pub struct ServeOptions {
     /// Delays before each attempt, with commas [default: 0s,5s,5m,30m,2h,5h,10h,14h,20h,24h]
     #[arg(long, env = "PILLARBOX_RETRY_SCHEDULE", value_name = "DELAYS", value_parser = parse_schedule)]
     pub retry_schedule: Option<RetrySchedule>,
-    /// What is logged, such as info, warn or pillarbox=debug [default: info]
+    /// What is logged, such as warn or pillarbox=debug [default: warn,pillarbox=info]
     #[arg(long, env = "PILLARBOX_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 }
@@ -198,7 +201,7 @@ impl Config {
             allow_target: options.allow_target,
             insecure_http: options.insecure_http,
             retry_schedule: options.retry_schedule.unwrap_or_default(),
-            log: options.log.unwrap_or_else(|| "info".to_owned()),
+            log: options.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         })
     }
 

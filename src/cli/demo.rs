@@ -1,11 +1,258 @@
-//! `pillarbox demo`: a throw-away box with sample traffic, a receiver and a printed login.
+//! `pillarbox demo`: a throw-away box with sample traffic, a receiver and a printed login. The box
+//! is a real one: its traffic is posted over HTTP and its webhooks are sent to a real receiver.
 
+use super::{change, serve};
+use crate::access::{Role, Scope};
+use crate::config::{BoxOptions, Config, ServeOptions};
+use crate::deliver::connect::{self, Body, HttpClient};
+use crate::manage::{self, NewUser, WebhookInput};
+use crate::password;
+use crate::secret::random_token;
+use crate::server;
+use crate::time::{now_ms, rfc3339};
+use crate::webhook::Format;
+use actix_web::{App, HttpResponse, HttpServer, web};
 use clap::Args;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const EMAIL: &str = "demo@pillarbox.example";
+/// Characters of the printed password: random, and short enough to type.
+const PASSWORD_CHARS: usize = 16;
+/// Short, so that retries can be watched.
+const RETRY_SCHEDULE_S: [u64; 6] = [0, 3, 10, 30, 60, 120];
+/// The receiver that sometimes fails does so once in this many requests.
+const FAILS_ONCE_IN: u64 = 3;
+const TRAFFIC_PAUSE_MS: std::ops::Range<u64> = 250..1_500;
+const PEOPLE: [(&str, &str); 6] = [
+    ("user_ada", "Ada"),
+    ("user_grace", "Grace"),
+    ("user_edsger", "Edsger"),
+    ("user_barbara", "Barbara"),
+    ("user_alan", "Alan"),
+    ("user_radia", "Radia"),
+];
+const EVENTS: [(&str, &str); 8] = [
+    ("Post Created", r#"{"postType":"image","words":120}"#),
+    ("Post Created", r#"{"postType":"text","words":1800}"#),
+    ("tour.started", r#"{"tour":"welcome"}"#),
+    (
+        "tour.completed",
+        r#"{"tour":"welcome","steps":5,"seconds":74}"#,
+    ),
+    (
+        "survey.step.answered",
+        r#"{"survey":"onboarding","step":2,"answer":"A friend told me"}"#,
+    ),
+    ("hint.seen", r#"{"hint":"export-button"}"#),
+    (
+        "Invoice Paid",
+        r#"{"amount":49.00,"currency":"EUR","number":"2026-0117"}"#,
+    ),
+    ("Teammate Invited", r#"{"role":"editor"}"#),
+];
 
 #[derive(Debug, Args)]
-pub(super) struct Options {}
+pub(super) struct Options {
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
 
-pub(super) fn run(_: Options) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not yet")
+pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let folder = Folder::make()?;
+    let which = BoxOptions {
+        data_dir: Some(folder.0.clone()),
+        config: None,
+    };
+    let mut config = Config::load(
+        &which,
+        ServeOptions {
+            listen: options.listen,
+            ..ServeOptions::default()
+        },
+    )?;
+    config.allow_target = vec!["127.0.0.0/8".parse()?];
+    config.retry_schedule =
+        crate::delivery::RetrySchedule::new(RETRY_SCHEDULE_S.map(Duration::from_secs).to_vec());
+    serve::start_log("warn")?;
+    actix_web::rt::System::new().block_on(demo(&which, &config, &folder.0))
+}
+
+async fn demo(which: &BoxOptions, config: &Config, folder: &Path) -> anyhow::Result<ExitCode> {
+    let stop = serve::stop_signal()?;
+    let receiver = start_receiver()?;
+    let password: String = random_token()?.chars().take(PASSWORD_CHARS).collect();
+    let key = furnish(which, receiver, &password)?;
+    let server = server::start(config)?;
+    println!("Pillarbox demo: a throw-away box with sample traffic");
+    println!("  open      {}", server.public_url);
+    println!("  email     {EMAIL}");
+    println!("  password  {password}");
+    println!(
+        "  file      {} (deleted when the demo ends)",
+        folder.display()
+    );
+    println!("Stop it with Ctrl-C.");
+    let client = connect::client(config.connect_rules())?;
+    let traffic = actix_web::rt::spawn(traffic(
+        client,
+        server.public_url.join("sse/webhook")?.to_string(),
+        key,
+    ));
+    let code = serve::wait(server, stop).await;
+    traffic.abort();
+    code
+}
+
+/// The demo's own folder, deleted with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("pillarbox-demo-{}", random_token()?));
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_dir_all(&self.0) {
+            eprintln!(
+                "the demo's folder {} could not be deleted: {e}",
+                self.0.display()
+            );
+        }
+    }
+}
+
+/// Makes the user, the workspace and the webhooks; returns the API key.
+fn furnish(which: &BoxOptions, receiver: SocketAddr, password: &str) -> anyhow::Result<String> {
+    let user = NewUser {
+        email: EMAIL.to_owned(),
+        name: "Demo".to_owned(),
+        password_hash: password::hash(password)?,
+        is_operator: true,
+    };
+    let webhooks: [(&str, &str, &[&str]); 3] = [
+        ("Everything to the warehouse", "works", &["*"]),
+        (
+            "Onboarding to the CRM",
+            "sometimes",
+            &["tour.*", "survey.*"],
+        ),
+        ("Invoices to the old ledger", "gone", &["Invoice Paid"]),
+    ];
+    change(which, |connection, actor, vault| {
+        let user = manage::create_user(connection, actor, &user)?;
+        let (workspace, _) = manage::create_workspace(connection, actor, "Demo", Some(user.id))?;
+        manage::add_member(connection, actor, workspace, EMAIL, Role::Owner)?;
+        for (name, path, events) in webhooks {
+            let input = WebhookInput {
+                name: name.to_owned(),
+                url: format!("http://{receiver}/{path}"),
+                events: events.iter().map(|event| (*event).to_owned()).collect(),
+            };
+            manage::create_webhook(
+                connection,
+                actor,
+                vault,
+                workspace,
+                &input,
+                Format::Standard,
+            )?;
+        }
+        let key = manage::create_api_key(
+            connection,
+            actor,
+            workspace,
+            "Sample traffic",
+            None,
+            &[Scope::WriteEvents],
+        )?;
+        Ok(key.key)
+    })
+}
+
+/// A receiver with an endpoint that works, one that sometimes fails and one that is gone.
+fn start_receiver() -> anyhow::Result<SocketAddr> {
+    let requests = Arc::new(AtomicU64::new(0));
+    let app = move || {
+        let requests = Arc::clone(&requests);
+        let sometimes = move || {
+            let is_failure = requests
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(FAILS_ONCE_IN);
+            async move {
+                if is_failure {
+                    HttpResponse::InternalServerError().body("the CRM is having a moment\n")
+                } else {
+                    HttpResponse::Ok().json(serde_json::json!({"stored": true}))
+                }
+            }
+        };
+        App::new()
+            .route(
+                "/works",
+                web::post()
+                    .to(|| async { HttpResponse::Ok().json(serde_json::json!({"ok": true})) }),
+            )
+            .route("/sometimes", web::post().to(sometimes))
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .disable_signals()
+        .bind("127.0.0.1:0")?;
+    let address = *server
+        .addrs()
+        .first()
+        .ok_or_else(|| anyhow::anyhow!("the receiver has no address"))?;
+    actix_web::rt::spawn(server.run());
+    Ok(address)
+}
+
+async fn traffic(client: HttpClient, url: String, key: String) {
+    for (user_id, name) in PEOPLE {
+        let traits = format!(r#""type":"identify","traits":{{"name":"{name}","plan":"free"}}"#);
+        post(&client, &url, &key, user_id, &traits).await;
+    }
+    loop {
+        let (user_id, _) = PEOPLE[fastrand::usize(..PEOPLE.len())];
+        let (event, properties) = EVENTS[fastrand::usize(..EVENTS.len())];
+        let track = format!(r#""type":"track","event":"{event}","properties":{properties}"#);
+        post(&client, &url, &key, user_id, &track).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(TRAFFIC_PAUSE_MS))).await;
+    }
+}
+
+async fn post(client: &HttpClient, url: &str, key: &str, user_id: &str, fields: &str) {
+    let body = format!(
+        r#"{{"userId":"{user_id}","timestamp":"{}",{fields}}}"#,
+        rfc3339(now_ms())
+    );
+    let request = hyper::Request::post(url)
+        .header("x-api-key", key)
+        .body(Body::new(body.into()));
+    let outcome = match request {
+        Ok(request) => client
+            .request(request)
+            .await
+            .map_err(|e| e.to_string())
+            .and_then(|answer| {
+                if answer.status().is_success() {
+                    Ok(())
+                } else {
+                    Err(format!("answered {}", answer.status()))
+                }
+            }),
+        Err(e) => Err(e.to_string()),
+    };
+    if let Err(e) = outcome {
+        tracing::warn!(error = %e, "a sample event was not taken");
+    }
 }

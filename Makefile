@@ -1,0 +1,34 @@
+# What there is to do. Needs Rust, a C compiler and make; `test` and `bench` install what else they
+# use (Chromium and its driver, wrk) from Debian's packages when it is missing.
+
+CARGO ?= cargo
+
+.PHONY: run test lint fmt bench soak tools-test tools-bench
+
+run:
+	$(CARGO) run --locked --release
+
+test: tools-test lint
+	$(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt:
+	$(CARGO) fmt
+
+# Ratios in one run on this machine; FAST=1 for a short one.
+bench: tools-bench
+	$(CARGO) build --locked --release
+	$(CARGO) bench --locked --bench bench
+
+# The suites that take longer than a minute each.
+soak: tools-test
+	$(CARGO) test --locked --release --test soak
+
+tools-test:
+	@./tests/install-tools chromium:chromium chromedriver:chromium-driver
+
+tools-bench:
+	@./tests/install-tools wrk:wrk

@@ -1,0 +1,1 @@
+//! The suites that take longer than a minute each.
