@@ -1,0 +1,158 @@
+//! What a crash and a stop leave behind: nothing acknowledged is lost, nothing stored goes unsent,
+//! and what is sent twice is bounded by what was in flight.
+
+use crate::support::load::Load;
+use crate::support::{Data, Receiver, Server, dice, wait_at_most, wait_until};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const KILLS: usize = 10;
+const APPS: usize = 4;
+/// The most attempts that can be in flight at one kill.
+const MAX_IN_FLIGHT: usize = 256;
+/// How long the receiver may take to get the whole backlog on a busy machine.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(90);
+
+/// How many times each event came, by its id.
+fn times_by_event(receiver: &Receiver) -> BTreeMap<String, usize> {
+    let mut times = BTreeMap::new();
+    for request in receiver.requests() {
+        let id = request.json()["data"]["id"].as_str().unwrap().to_owned();
+        *times.entry(id).or_default() += 1;
+    }
+    times
+}
+
+#[test]
+fn ten_kills_under_load_lose_nothing_and_repeat_little() {
+    let mut dice = dice("ten_kills_under_load_lose_nothing_and_repeat_little");
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Recording", &receiver.url("/"), &["*"]);
+    let mut server = data.serve();
+    let load = Load::start(&server.url, &tenant.key, APPS, 100);
+    let mut slowest_start = Duration::ZERO;
+    for _ in 0..KILLS {
+        let before = load.acknowledged();
+        wait_until("events to be acknowledged between two kills", || {
+            (load.acknowledged() > before).then_some(())
+        });
+        // The random moment is the test, so it is slept for.
+        std::thread::sleep(Duration::from_millis(dice.u64(0..400)));
+        server.process.kill();
+        let started = Instant::now();
+        server = data.serve();
+        slowest_start = slowest_start.max(started.elapsed());
+        load.moved_to(&server.url);
+    }
+    let outcome = load.stop();
+    let stored = outcome.check_stored(&data);
+
+    wait_at_most(DRAIN_DEADLINE, "every stored event at the receiver", || {
+        (receiver.times_by_message().len() >= stored).then_some(())
+    });
+    wait_at_most(DRAIN_DEADLINE, "every delivery to be recorded", || {
+        (data.number("SELECT count(*) FROM delivery WHERE state != 'succeeded'") == 0).then_some(())
+    });
+    let times = times_by_event(&receiver);
+    let delivered: usize = times.values().sum();
+    let duplicates = delivered - times.len();
+    println!(
+        "acknowledged {}, stored {stored}, delivered {delivered}, duplicates {duplicates}; slowest start {slowest_start:?}",
+        outcome.acknowledged.len()
+    );
+    assert_eq!(times.len(), stored, "each stored event comes, and no other");
+    assert_eq!(
+        receiver.times_by_message().len(),
+        stored,
+        "one message an event"
+    );
+    assert!(
+        duplicates <= KILLS * MAX_IN_FLIGHT,
+        "{duplicates} duplicates"
+    );
+    assert!(
+        outcome.acknowledged.len() > KILLS * APPS,
+        "there was load: {}",
+        outcome.acknowledged.len()
+    );
+    assert_eq!(
+        data.number("SELECT count(*) FROM event"),
+        i64::try_from(stored).unwrap()
+    );
+    assert!(outcome.refusals.is_empty(), "{:?}", outcome.refusals);
+}
+
+#[test]
+fn a_sigterm_under_load_drains_and_exits_0() {
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Recording", &receiver.url("/"), &["*"]);
+    let mut server = data.serve();
+    let load = Load::start(&server.url, &tenant.key, APPS, 100);
+    wait_until("load", || (load.acknowledged() > 100).then_some(()));
+    let started = Instant::now();
+    let status = server.terminate();
+    let took = started.elapsed();
+    assert!(status.success(), "{status}\n{}", server.process.log.text());
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    let outcome = load.stop();
+    let server = data.serve();
+    let stored = outcome.check_stored(&data);
+    wait_at_most(DRAIN_DEADLINE, "every stored event at the receiver", || {
+        (receiver.times_by_message().len() >= stored).then_some(())
+    });
+    // A stop that finishes its attempts and writes down how they went repeats none of them.
+    let repeated: Vec<_> = receiver
+        .times_by_message()
+        .into_iter()
+        .filter(|(_, times)| *times > 1)
+        .collect();
+    assert!(
+        repeated.is_empty(),
+        "sent again after an orderly stop: {repeated:?}"
+    );
+    for refusal in &outcome.refusals {
+        assert!(
+            refusal.starts_with("503"),
+            "a stop refuses with 503: {refusal}"
+        );
+    }
+    drop(server);
+}
+
+#[test]
+fn a_sigterm_does_not_wait_for_a_stalled_receiver_for_ever() {
+    let receiver = Receiver::always(crate::support::Answer::Stall);
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Stalled", &receiver.url("/"), &["*"]);
+    let mut server = data.serve();
+    let id = server.track(&tenant.key, "u", "Stuck");
+    receiver.wait_for(1);
+    let status = server.terminate();
+    assert!(status.success(), "{status}\n{}", server.process.log.text());
+    receiver.answer(crate::support::Answer::Status(200));
+    let server = Server::start(&data, &crate::support::Options::default());
+    wait_until("the delivery after the restart", || {
+        (data.deliveries(&id)[0].state == "succeeded").then_some(())
+    });
+    assert_eq!(receiver.times_by_message().len(), 1);
+    drop(server);
+}
+
+#[test]
+fn an_idle_box_stops_at_once() {
+    let data = Data::new();
+    let mut server = data.serve();
+    let started = Instant::now();
+    let status = server.terminate();
+    assert!(status.success(), "{status}");
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+}

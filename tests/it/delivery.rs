@@ -1,0 +1,761 @@
+//! DELIVER: what a receiver gets, how it can be sure of it, and what the box does with receivers
+//! that fail, stall, redirect, or answer without end.
+
+use crate::support::data::{DeliveryState, MadeWebhook};
+use crate::support::receiver::Request;
+use crate::support::server::track_body;
+use crate::support::{
+    Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
+};
+use standardwebhooks::Webhook as Verifier;
+use std::time::{Duration, Instant};
+
+/// A box with one tenant whose one webhook takes everything to `receiver`.
+struct Sending {
+    data: Data,
+    tenant: Tenant,
+    webhook: MadeWebhook,
+    server: Server,
+}
+
+impl Sending {
+    #[track_caller]
+    fn to(url: &str) -> Self {
+        Self::with(url, &Options::default())
+    }
+
+    #[track_caller]
+    fn with(url: &str, options: &Options) -> Self {
+        let data = Data::new();
+        let tenant = data.tenant("Acme");
+        data.member(&tenant.id, "ann@example.com", "owner");
+        let webhook = data.webhook(&tenant.id, "Everything", url, &["*"]);
+        let server = Server::start(&data, options);
+        Self {
+            data,
+            tenant,
+            webhook,
+            server,
+        }
+    }
+
+    #[track_caller]
+    fn track(&self, event: &str) -> String {
+        self.server.track(&self.tenant.key, "u", event)
+    }
+
+    #[track_caller]
+    fn ann(&self) -> Visitor {
+        Visitor::signed_in(&self.server, "ann@example.com")
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/w/{}/{rest}", self.tenant.slug)
+    }
+
+    fn webhook_path(&self, rest: &str) -> String {
+        self.path(&format!("webhooks/{}{rest}", self.webhook.id))
+    }
+
+    /// The event's only delivery.
+    fn delivery(&self, event: &str) -> DeliveryState {
+        let deliveries = self.data.deliveries(event);
+        assert_eq!(deliveries.len(), 1, "{deliveries:?}");
+        deliveries[0].clone()
+    }
+
+    /// Waits until the event's only delivery is in this state.
+    #[track_caller]
+    fn wait_for_state(&self, event: &str, state: &str) -> DeliveryState {
+        wait_for_value("the delivery's state", &state.to_owned(), || {
+            self.delivery(event).state
+        });
+        self.delivery(event)
+    }
+}
+
+fn schedule(text: &str) -> Options {
+    Options {
+        retry_schedule: text.to_owned(),
+        ..Options::default()
+    }
+}
+
+#[track_caller]
+fn verify(secret: &str, request: &Request) {
+    Verifier::new(secret)
+        .unwrap()
+        .verify(&request.body, &request.headers())
+        .unwrap_or_else(|e| panic!("{e}: {request:?}"));
+}
+
+#[test]
+fn a_delivery_is_a_signed_post_of_the_event() {
+    let receiver = Receiver::healthy();
+    let sending = Sending::to(&receiver.url("/hooks?from=box"));
+    let id = sending.track("Post Created");
+    let request = receiver.wait_for(1).remove(0);
+    assert_eq!(request.line(), "POST /hooks?from=box HTTP/1.1");
+    assert_eq!(request.header("host"), receiver.address().to_string());
+    assert_eq!(request.header("content-type"), "application/json");
+    assert_eq!(
+        request.header("content-length"),
+        request.body.len().to_string()
+    );
+    assert!(request.header("user-agent").starts_with("Pillarbox/"));
+    assert!(request.message_id().starts_with("msg_"));
+    let message = request.json();
+    let members: Vec<_> = message.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["data", "timestamp", "type"]);
+    assert_eq!(message["type"], "Post Created");
+    assert_eq!(message["timestamp"], "2026-11-22T10:00:00.000Z");
+    let data = &message["data"];
+    assert_eq!(data["id"], id.as_str());
+    assert_eq!(data["kind"], "track");
+    assert_eq!(data["event"], "Post Created");
+    assert_eq!(data["userId"], "u");
+    assert_eq!(data["verification"], "server");
+    let received_at = data["receivedAt"].as_str().unwrap();
+    assert!(
+        received_at.len() == 24 && received_at.ends_with('Z'),
+        "{received_at}"
+    );
+    let members: Vec<_> = data.as_object().unwrap().keys().collect();
+    assert_eq!(
+        members,
+        [
+            "event",
+            "id",
+            "kind",
+            "receivedAt",
+            "userId",
+            "verification"
+        ],
+        "absent fields are left out"
+    );
+    let done = sending.wait_for_state(&id, "succeeded");
+    assert_eq!((done.attempts, done.last_error), (1, None));
+}
+
+#[test]
+fn an_independent_verifier_accepts_the_signature_and_nothing_else() {
+    let receiver = Receiver::healthy();
+    let sending = Sending::to(&receiver.url("/"));
+    sending.track("Signed");
+    let request = receiver.wait_for(1).remove(0);
+    assert!(sending.webhook.secret.starts_with("whsec_"));
+    verify(&sending.webhook.secret, &request);
+
+    let verifier = Verifier::new(&sending.webhook.secret).unwrap();
+    let mut changed = request.body.clone();
+    *changed.last_mut().unwrap() = b' ';
+    assert!(
+        verifier.verify(&changed, &request.headers()).is_err(),
+        "another body"
+    );
+    let mut longer = request.body.clone();
+    longer.push(b'\n');
+    assert!(
+        verifier.verify(&longer, &request.headers()).is_err(),
+        "a longer body"
+    );
+    for (header, value) in [
+        ("webhook-id", "msg_0000000000000".to_owned()),
+        (
+            "webhook-timestamp",
+            (request.header("webhook-timestamp").parse::<i64>().unwrap() - 1).to_string(),
+        ),
+    ] {
+        let mut headers = request.headers();
+        headers.insert(header, value.parse().unwrap());
+        assert!(
+            verifier.verify(&request.body, &headers).is_err(),
+            "another {header}"
+        );
+    }
+    let other = Verifier::new("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    assert!(
+        other.verify(&request.body, &request.headers()).is_err(),
+        "another secret"
+    );
+}
+
+#[test]
+fn each_webhook_has_a_secret_of_its_own_and_one_message_id() {
+    let receiver = Receiver::healthy();
+    let sending = Sending::to(&receiver.url("/first"));
+    let second = sending.data.webhook(
+        &sending.tenant.id,
+        "Second",
+        &receiver.url("/second"),
+        &["*"],
+    );
+    assert_ne!(sending.webhook.secret, second.secret);
+    // A webhook made beside the server is known within a second, so post until both got one event.
+    let (first_request, second_request) = wait_until("one event at both webhooks", || {
+        let id = sending.track("For Both");
+        wait_until("its deliveries to succeed", || {
+            sending
+                .data
+                .deliveries(&id)
+                .iter()
+                .all(|d| d.state == "succeeded")
+                .then_some(())
+        });
+        let requests = receiver.requests();
+        let of = |path: &str| {
+            requests
+                .iter()
+                .find(|r| r.json()["data"]["id"] == id.as_str() && r.line().contains(path))
+                .cloned()
+        };
+        of("/first").zip(of("/second"))
+    });
+    verify(&sending.webhook.secret, &first_request);
+    verify(&second.secret, &second_request);
+    assert_eq!(first_request.message_id(), second_request.message_id());
+    assert_eq!(first_request.body, second_request.body);
+    let crossed = Verifier::new(&second.secret).unwrap();
+    assert!(
+        crossed
+            .verify(&first_request.body, &first_request.headers())
+            .is_err()
+    );
+}
+
+#[test]
+fn a_failed_attempt_is_repeated_with_the_same_id_and_signed_anew() {
+    let receiver = Receiver::statuses(&[500, 503, 204]);
+    // More than a second apart, so that the attempts' timestamps must differ.
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s,1500ms,1500ms,1500ms"));
+    let id = sending.track("Retried");
+    let requests = receiver.wait_for(3);
+    let done = sending.wait_for_state(&id, "succeeded");
+    assert_eq!((done.attempts, done.last_error), (3, None));
+    for request in &requests {
+        verify(&sending.webhook.secret, request);
+        assert_eq!(request.message_id(), requests[0].message_id());
+        assert_eq!(request.body, requests[0].body);
+    }
+    for pair in requests.windows(2) {
+        let at = |r: &Request| r.header("webhook-timestamp").parse::<i64>().unwrap();
+        assert!(
+            at(&pair[0]) < at(&pair[1]),
+            "the timestamp is the attempt's"
+        );
+        assert_ne!(
+            pair[0].header("webhook-signature"),
+            pair[1].header("webhook-signature")
+        );
+    }
+    assert_eq!(receiver.count(), 3, "nothing is sent after a success");
+}
+
+#[test]
+fn every_2xx_is_a_success_and_nothing_else_is() {
+    let receiver = Receiver::new(|request| {
+        let status = request.json()["type"].as_str().unwrap().parse().unwrap();
+        Answer::Status(status)
+    });
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s"));
+    for (status, state, class) in [
+        (200, "succeeded", None),
+        (201, "succeeded", None),
+        (202, "succeeded", None),
+        (204, "succeeded", None),
+        (299, "succeeded", None),
+        (302, "failed", Some("redirect")),
+        (304, "failed", Some("redirect")),
+        (400, "failed", Some("http_4xx")),
+        (404, "failed", Some("http_4xx")),
+        (500, "failed", Some("http_5xx")),
+        (599, "failed", Some("http_5xx")),
+    ] {
+        let id = sending.track(&status.to_string());
+        let done = sending.wait_for_state(&id, state);
+        assert_eq!(
+            (done.attempts, done.last_error.as_deref()),
+            (1, class),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn an_exhausted_schedule_is_a_failure() {
+    let receiver = Receiver::statuses(&[500]);
+    let sending = Sending::to(&receiver.url("/"));
+    let id = sending.track("Never Taken");
+    let done = sending.wait_for_state(&id, "failed");
+    assert_eq!(
+        (done.attempts, done.last_error.as_deref()),
+        (3, Some("http_5xx"))
+    );
+    assert_eq!(receiver.count(), 3);
+    assert_eq!(sending.data.rows("attempt"), 3);
+}
+
+#[test]
+fn retries_wait_for_their_time() {
+    let receiver = Receiver::statuses(&[500, 200]);
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s,1s"));
+    let started = Instant::now();
+    let id = sending.track("Patience");
+    sending.wait_for_state(&id, "succeeded");
+    // A second, less a fifth of jitter, less what a clock may be off by.
+    assert!(
+        started.elapsed() >= Duration::from_millis(750),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_receiver_that_is_not_there_or_hangs_up_is_a_failure() {
+    let gone = Receiver::healthy();
+    let nowhere = gone.url("/");
+    drop(gone);
+    let rude = Receiver::always(Answer::Close);
+    let sending = Sending::with(&rude.url("/"), &schedule("0s"));
+    let absent = sending
+        .data
+        .webhook(&sending.tenant.id, "Nobody", &nowhere, &["To Nobody"]);
+    assert!(absent.id.starts_with("whk_"));
+    let hung_up = sending.track("Hung Up");
+    let done = sending.wait_for_state(&hung_up, "failed");
+    assert_eq!(done.last_error.as_deref(), Some("protocol"));
+
+    let states = wait_until("a delivery to the absent receiver to fail", || {
+        let id = sending.track("To Nobody");
+        let deliveries = sending.data.deliveries(&id);
+        if deliveries.len() < 2 {
+            return None;
+        }
+        wait_until("both to fail", || {
+            sending
+                .data
+                .deliveries(&id)
+                .iter()
+                .all(|d| d.state == "failed")
+                .then_some(())
+        });
+        Some(sending.data.deliveries(&id))
+    });
+    let mut classes: Vec<_> = states.into_iter().filter_map(|d| d.last_error).collect();
+    classes.sort();
+    assert_eq!(classes, ["connect_refused", "protocol"]);
+}
+
+#[test]
+fn patterns_choose_by_name_by_family_or_all() {
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    for (path, patterns) in [
+        ("/exact", vec!["Post Created"]),
+        ("/all", vec!["*"]),
+        ("/family", vec!["tour.*"]),
+        ("/several", vec!["Post Created", "tour.completed"]),
+        ("/identify", vec!["identify"]),
+    ] {
+        data.webhook(&tenant.id, path, &receiver.url(path), &patterns);
+    }
+    let server = data.serve();
+    for (event, wanted) in [
+        ("Post Created", vec!["/all", "/exact", "/several"]),
+        ("post created", vec!["/all"]),
+        ("Post Created Again", vec!["/all"]),
+        ("tour.completed", vec!["/all", "/family", "/several"]),
+        ("tour.step.seen", vec!["/all", "/family"]),
+        ("tour", vec!["/all"]),
+        ("tourist.arrived", vec!["/all"]),
+    ] {
+        let id = server.track(&tenant.key, "u", event);
+        // The deliveries are written with the event, so their number is final.
+        assert_eq!(data.deliveries(&id).len(), wanted.len(), "{event}");
+        let mut paths: Vec<_> = wait_until(&format!("{event} to arrive"), || {
+            let paths: Vec<_> = receiver
+                .requests()
+                .iter()
+                .filter(|request| request.json()["data"]["id"] == id.as_str())
+                .map(|request| request.line().split(' ').nth(1).unwrap().to_owned())
+                .collect();
+            (paths.len() >= wanted.len()).then_some(paths)
+        });
+        paths.sort();
+        assert_eq!(paths, wanted, "{event}");
+    }
+    let identify = crate::support::server::identify_body("u", "{}");
+    let id = server.accept(&tenant.key, identify);
+    assert_eq!(
+        data.deliveries(&id).len(),
+        2,
+        "identify is a type of its own"
+    );
+}
+
+#[test]
+fn an_event_that_nobody_wants_is_stored_without_deliveries() {
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Tours", &receiver.url("/"), &["tour.*"]);
+    let server = data.serve();
+    let unwanted = server.track(&tenant.key, "u", "Unwanted");
+    server.track(&tenant.key, "u", "tour.completed");
+    receiver.wait_for_type("tour.completed");
+    assert!(data.deliveries(&unwanted).is_empty());
+    assert_eq!((data.rows("event"), receiver.count()), (2, 1));
+}
+
+#[test]
+fn a_paused_webhook_holds_and_sends_when_activated() {
+    let receiver = Receiver::healthy();
+    let witness = Receiver::healthy();
+    let sending = Sending::to(&receiver.url("/"));
+    sending.track("Before");
+    receiver.wait_for(1);
+    sending
+        .data
+        .webhook(&sending.tenant.id, "Witness", &witness.url("/"), &["*"]);
+    let ann = sending.ann();
+    ann.submit(&sending.webhook_path("/pause"), &[]);
+
+    let held: Vec<_> = (0..3)
+        .map(|n| sending.track(&format!("Held {n}")))
+        .collect();
+    // Another webhook gets an event of the same moment, so this one's is kept back, not slow.
+    wait_until("the witness to hear of an event", || {
+        if witness.count() > 0 {
+            return Some(());
+        }
+        sending.track("For The Witness");
+        None
+    });
+    for id in &held {
+        let deliveries = sending.data.deliveries(id);
+        assert!(
+            deliveries
+                .iter()
+                .any(|d| d.state == "held" && d.attempts == 0),
+            "{deliveries:?}"
+        );
+    }
+    assert_eq!(receiver.count(), 1, "a paused webhook sends nothing");
+
+    let page = ann.see(&sending.webhook_path("/activate"));
+    let owed = sending
+        .data
+        .number("SELECT count(*) FROM delivery WHERE state = 'held'");
+    assert!(
+        page.text().contains(&owed.to_string()),
+        "it asks with the count: {}",
+        page.text()
+    );
+    ann.submit(&sending.webhook_path("/activate"), &[("held", "send")]);
+    for n in 0..3 {
+        receiver.wait_for_type(&format!("Held {n}"));
+    }
+    sending.track("After");
+    receiver.wait_for_type("After");
+    wait_for_value("what is held", &0, || {
+        sending
+            .data
+            .number("SELECT count(*) FROM delivery WHERE state = 'held'")
+    });
+}
+
+#[test]
+fn what_was_held_can_be_discarded() {
+    let receiver = Receiver::healthy();
+    let sending = Sending::to(&receiver.url("/"));
+    let ann = sending.ann();
+    ann.submit(&sending.webhook_path("/pause"), &[]);
+    let id = sending.track("Discarded");
+    assert_eq!(sending.delivery(&id).state, "held");
+    ann.submit(&sending.webhook_path("/activate"), &[("held", "discard")]);
+    assert_eq!(sending.delivery(&id).state, "cancelled");
+    sending.track("After");
+    receiver.wait_for_type("After");
+    assert_eq!(receiver.count(), 1, "what was discarded is not sent");
+}
+
+#[test]
+fn pausing_holds_what_waits_for_its_next_attempt() {
+    let receiver = Receiver::statuses(&[500]);
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s,1h"));
+    let id = sending.track("Waiting");
+    wait_for_value("attempts", &1, || sending.delivery(&id).attempts);
+    assert_eq!(sending.delivery(&id).state, "pending");
+    let ann = sending.ann();
+    ann.submit(&sending.webhook_path("/pause"), &[]);
+    sending.wait_for_state(&id, "held");
+    receiver.answer(Answer::Status(200));
+    ann.submit(&sending.webhook_path("/activate"), &[("held", "send")]);
+    sending.wait_for_state(&id, "succeeded");
+    assert_eq!(receiver.count(), 2);
+}
+
+#[test]
+fn a_deleted_webhook_gets_nothing_more() {
+    let receiver = Receiver::statuses(&[500]);
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s,1h"));
+    let id = sending.track("Owed");
+    wait_for_value("attempts", &1, || sending.delivery(&id).attempts);
+    let ann = sending.ann();
+    let refused = ann.post(
+        &sending.webhook_path("/delete"),
+        &[("confirm", "something else")],
+    );
+    assert_ne!(refused.status, 303, "deleting takes the webhook's name");
+    assert_eq!(sending.delivery(&id).state, "pending");
+    ann.submit(
+        &sending.webhook_path("/delete"),
+        &[("confirm", "Everything")],
+    );
+    assert_eq!(sending.delivery(&id).state, "cancelled");
+    let after = sending.track("After");
+    assert!(
+        sending.data.deliveries(&after).is_empty(),
+        "no delivery to what is gone"
+    );
+    assert_eq!(ann.get(&sending.webhook_path("")).status, 404);
+    assert_eq!(receiver.count(), 1);
+}
+
+#[test]
+fn a_loopback_address_is_blocked_unless_allowed() {
+    let receiver = Receiver::healthy();
+    let port = receiver.address().port();
+    let options = Options {
+        allows_loopback: false,
+        retry_schedule: "0s".to_owned(),
+        ..Options::default()
+    };
+    let sending = Sending::with(&receiver.url("/"), &options);
+    for (n, host) in [
+        "localhost",
+        "0.0.0.0",
+        "2130706433",
+        "0x7f.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+    ]
+    .iter()
+    .enumerate()
+    {
+        sending.data.webhook(
+            &sending.tenant.id,
+            &format!("Disguise {n}"),
+            &format!("http://{host}:{port}/"),
+            &["*"],
+        );
+    }
+    let id = wait_until("an event that all seven webhooks want", || {
+        let id = sending.track("Blocked");
+        (sending.data.deliveries(&id).len() == 7).then_some(id)
+    });
+    let deliveries = wait_until("all seven to fail", || {
+        let deliveries = sending.data.deliveries(&id);
+        deliveries
+            .iter()
+            .all(|d| d.state == "failed")
+            .then_some(deliveries)
+    });
+    for delivery in deliveries {
+        assert_eq!(delivery.last_error.as_deref(), Some("blocked_address"));
+    }
+    assert_eq!(
+        receiver.connections(),
+        0,
+        "a blocked address is never dialled"
+    );
+    // The page says which flag would allow it.
+    let delivery = sending.data.delivery_ids(&id).remove(0);
+    let page = sending
+        .ann()
+        .see(&sending.path(&format!("deliveries/{delivery}")));
+    assert!(page.text().contains("--allow-target"), "{}", page.text());
+}
+
+#[test]
+fn a_redirect_is_a_failure_and_is_not_followed() {
+    let target = Receiver::healthy();
+    let receiver = Receiver::always(Answer::Redirect(target.url("/elsewhere")));
+    let sending = Sending::to(&receiver.url("/"));
+    let id = sending.track("Redirected");
+    let done = sending.wait_for_state(&id, "failed");
+    assert_eq!(
+        (done.attempts, done.last_error.as_deref()),
+        (3, Some("redirect"))
+    );
+    assert_eq!((receiver.count(), target.connections()), (3, 0));
+}
+
+#[test]
+fn a_stalled_endpoint_does_not_delay_a_healthy_one() {
+    let stalled = Receiver::always(Answer::Stall);
+    let healthy = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Stalled", &stalled.url("/"), &["*"]);
+    data.webhook(&tenant.id, "Healthy", &healthy.url("/"), &["*"]);
+    let server = data.serve();
+    for n in 0..60 {
+        server.track(&tenant.key, "u", &format!("Event {n}"));
+    }
+    // Well within the 20 s that one stalled attempt lasts.
+    let started = Instant::now();
+    healthy.wait_for(60);
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    // One endpoint never has more than eight attempts open.
+    stalled.wait_for(1);
+    assert!(stalled.count() <= 8, "{} at once", stalled.count());
+}
+
+#[test]
+fn an_endless_answer_is_cut() {
+    let receiver = Receiver::always(Answer::EndlessBody);
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s"));
+    let started = Instant::now();
+    let id = sending.track("Endless");
+    let done = wait_until("the attempt to end", || {
+        let delivery = sending.delivery(&id);
+        (delivery.attempts == 1).then_some(delivery)
+    });
+    assert_eq!(done.state, "succeeded", "{done:?}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    // What was not read stands in the sockets' buffers; more than those hold was never asked for.
+    let let_through = receiver.body_bytes();
+    assert!(
+        let_through < 16 * 1024 * 1024,
+        "{let_through} bytes were taken"
+    );
+    let kept = sending
+        .data
+        .number("SELECT length(response_body) FROM attempt");
+    assert_eq!(kept, 64 * 1024);
+    assert_eq!(
+        sending
+            .data
+            .number("SELECT response_body_truncated FROM attempt"),
+        1
+    );
+}
+
+#[test]
+fn an_answer_is_kept_whole_up_to_64_kib() {
+    let body = "k".repeat(64 * 1024);
+    let receiver = Receiver::always(Answer::Whole(
+        200,
+        vec![("x-receiver", "seen".to_owned())],
+        body.clone().into_bytes(),
+    ));
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s"));
+    let id = sending.track("Whole");
+    sending.wait_for_state(&id, "succeeded");
+    let connection = sending.data.open();
+    let (kept, is_cut, headers): (Vec<u8>, bool, String) = connection
+        .query_row(
+            "SELECT response_body, response_body_truncated, response_headers FROM attempt",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert!(kept == body.as_bytes(), "{} bytes were kept", kept.len());
+    assert!(!is_cut);
+    assert!(
+        headers.contains("x-receiver") && headers.contains("seen"),
+        "{headers}"
+    );
+}
+
+#[test]
+fn a_slow_answer_is_read_to_its_end() {
+    let receiver = Receiver::always(Answer::Slow(b"at last".to_vec(), Duration::from_millis(50)));
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s"));
+    let id = sending.track("Slow");
+    sending.wait_for_state(&id, "succeeded");
+    let kept: Vec<u8> = sending
+        .data
+        .open()
+        .query_row("SELECT response_body FROM attempt", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, b"at last");
+}
+
+#[test]
+fn a_person_can_retry_what_has_failed() {
+    let receiver = Receiver::statuses(&[500]);
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s"));
+    let id = sending.track("Second Chance");
+    sending.wait_for_state(&id, "failed");
+    receiver.answer(Answer::Status(200));
+    let delivery = sending.data.delivery_ids(&id).remove(0);
+    let ann = sending.ann();
+    ann.submit(&sending.path(&format!("deliveries/{delivery}/retry")), &[]);
+    let done = sending.wait_for_state(&id, "succeeded");
+    assert_eq!(done.attempts, 2);
+    let requests = receiver.wait_for(2);
+    assert_eq!(requests[0].message_id(), requests[1].message_id());
+    verify(&sending.webhook.secret, &requests[1]);
+    let triggers = sending
+        .data
+        .number("SELECT count(*) FROM attempt WHERE trigger = 'manual' AND number = 2");
+    assert_eq!(triggers, 1);
+}
+
+#[test]
+fn a_manual_retry_leaves_the_schedule_alone() {
+    let receiver = Receiver::statuses(&[500]);
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s,1h"));
+    let id = sending.track("Scheduled");
+    wait_for_value("attempts", &1, || sending.delivery(&id).attempts);
+    let next = || {
+        sending
+            .data
+            .number("SELECT next_attempt_at_ms FROM delivery")
+    };
+    let before = next();
+    let delivery = sending.data.delivery_ids(&id).remove(0);
+    sending
+        .ann()
+        .submit(&sending.path(&format!("deliveries/{delivery}/retry")), &[]);
+    wait_for_value("attempts", &2, || sending.delivery(&id).attempts);
+    assert_eq!(sending.delivery(&id).state, "pending");
+    assert_eq!(next(), before);
+}
+
+#[test]
+fn what_is_owed_at_a_stop_is_sent_after_the_next_start() {
+    let receiver = Receiver::statuses(&[500, 200]);
+    let options = schedule("0s,1500ms");
+    let mut sending = Sending::with(&receiver.url("/"), &options);
+    let id = sending.track("Over The Stop");
+    wait_for_value("attempts", &1, || sending.delivery(&id).attempts);
+    assert!(sending.server.terminate().success());
+    sending.server = Server::start(&sending.data, &options);
+    let done = sending.wait_for_state(&id, "succeeded");
+    assert_eq!(done.attempts, 2);
+    let requests = receiver.requests();
+    assert_eq!(requests[0].message_id(), requests[1].message_id());
+}
+
+#[test]
+fn a_name_cannot_smuggle_anything_into_the_request() {
+    let receiver = Receiver::healthy();
+    let sending = Sending::to(&receiver.url("/"));
+    let hostile = "é \"quoted\" \\ , {}";
+    sending
+        .server
+        .accept(&sending.tenant.key, track_body("u\r\nx-evil: 1", hostile));
+    let request = receiver.wait_for(1).remove(0);
+    assert!(request.all("x-evil").is_empty());
+    assert_eq!(request.json()["type"], hostile);
+    assert_eq!(request.json()["data"]["userId"], "u\r\nx-evil: 1");
+    verify(&sending.webhook.secret, &request);
+}

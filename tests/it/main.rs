@@ -1,0 +1,17 @@
+//! The black-box suite: the built binary over real sockets, with real files and real receivers.
+//! It knows the contract (HTTP, command line, pages, the file's tables), never the code's insides.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper that fails fails the test that called it"
+)]
+
+mod admin;
+mod browser;
+mod cli;
+mod crash;
+mod delivery;
+mod ingest;
+mod project;
+mod support;
