@@ -1,7 +1,7 @@
 //! Jimo's server-side events: `POST /sse/webhook` (seed "Server-Side Events"; wire.md, "Jimo").
 //! Owns the shape on the wire and its refusals, and nothing that holds for other dialects too.
 
-use super::{Limits, request};
+use super::request::{self, Limits};
 use crate::accept::Acceptor;
 use crate::error::{Error, FieldError, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
