@@ -16,7 +16,7 @@
   const tick = () => all("time[datetime]").forEach((time) => {
     const at = Date.parse(time.dateTime);
     if (Number.isNaN(at)) return;
-    const text = relative(at);
+    const text = time.dataset.due !== undefined && at <= Date.now() ? "due now" : relative(at);
     if (time.textContent !== text) time.textContent = text;
     if (!time.dataset.zoned) { time.title = `${zone.format(at)} · ${time.title}`; time.dataset.zoned = "1"; }
   });

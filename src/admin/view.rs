@@ -19,6 +19,8 @@ pub(super) const PAGE_ROWS: usize = 50;
 /// Characters of an id that are shown in front of and behind the dots.
 const ID_HEAD_CHARS: usize = 8;
 const ID_TAIL_CHARS: usize = 4;
+/// What is said of a moment that something waits for, once it is past.
+const DUE_NOW: &str = "due now";
 
 /// The part of the rail that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +181,7 @@ pub(super) struct When {
     iso: String,
     absolute: String,
     relative: String,
+    is_due: bool,
 }
 
 impl HtmlSafe for When {}
@@ -190,8 +193,19 @@ impl When {
         Self {
             absolute: absolute(&iso),
             relative: relative(at_ms, now_ms),
+            is_due: false,
             iso,
         }
+    }
+
+    /// A moment at which something is to happen: once it is past, it is due.
+    pub(super) fn due(at_ms: i64, now_ms: i64) -> Self {
+        let mut when = Self::new(at_ms, now_ms);
+        when.is_due = true;
+        if at_ms <= now_ms {
+            DUE_NOW.clone_into(&mut when.relative);
+        }
+        when
     }
 
     /// The moment in full, UTC.

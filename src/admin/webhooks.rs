@@ -156,7 +156,7 @@ pub(super) async fn show(
         success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
         pending: bounded_number(waiting.pending, COUNT_LIMIT),
         held: bounded_number(waiting.held, COUNT_LIMIT),
-        next_attempt: waiting.next_attempt_at_ms.map(|at| When::new(at, now_ms)),
+        next_attempt: waiting.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
         history: rows
             .into_iter()
             .map(|row| DeliveryLine::new(row, &base, now_ms))
