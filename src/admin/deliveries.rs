@@ -3,12 +3,11 @@
 
 use super::answer::{Page, ok, see_other};
 use super::flash::{self, Flash, Said};
+use super::format::{bytes, duration, number};
 use super::forms::Form;
 use super::json_view::BodyView;
 use super::session::Visitor;
-use super::view::{
-    Cursor, PAGE_ROWS, Section, Shell, State, When, bytes, cut_page, duration, number,
-};
+use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use crate::access::Role;
 use crate::deliver::RetryRequests;
 use crate::delivery::{DeliveryState, ErrorClass};

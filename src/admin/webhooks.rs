@@ -3,10 +3,11 @@
 use super::answer::{Page, ok, page, see_other};
 use super::deliveries::DeliveryLine;
 use super::flash::{self, Flash, Said};
+use super::format::bounded_number;
 use super::forms::{Form, Refusals};
 use super::overview::share;
 use super::session::Visitor;
-use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, bounded_number, cut_page};
+use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use super::webhook_form::webhook_id;
 use crate::access::Role;
 use crate::error::{Error, Result};
