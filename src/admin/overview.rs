@@ -44,11 +44,18 @@ pub(super) struct Steps {
     pub(super) has_webhook: bool,
     /// The newest delivery, once there is one.
     pub(super) delivery: Option<Line>,
+    /// Whether the newest delivery has been tried, which is what one waits for in the end.
+    was_tried: bool,
 }
 
 impl Steps {
     fn are_done(&self) -> bool {
         self.event.is_some() && self.has_webhook && self.delivery.is_some()
+    }
+
+    /// Whether there is something to wait for.
+    pub(super) fn are_awaited(&self) -> bool {
+        !(self.are_done() && self.was_tried)
     }
 }
 
@@ -62,13 +69,12 @@ pub(super) fn steps(
     base: String,
     now_ms: i64,
 ) -> Result<Steps> {
-    let delivery = deliveries::page(connection, workspace, DeliveryFilter::All, None, 1)?
-        .first()
-        .map(|row| delivery_line(row, &base, now_ms));
+    let newest = deliveries::page(connection, workspace, DeliveryFilter::All, None, 1)?.pop();
     Ok(Steps {
         event: newest_events(connection, workspace, &base, now_ms, 1)?.pop(),
         has_webhook: !webhooks::list(connection, workspace)?.is_empty(),
-        delivery,
+        was_tried: newest.as_ref().is_some_and(|row| row.attempts > 0),
+        delivery: newest.map(|row| delivery_line(&row, &base, now_ms)),
         base,
     })
 }
