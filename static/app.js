@@ -16,7 +16,7 @@
   const tick = () => all("time[datetime]").forEach((time) => {
     const at = Date.parse(time.dateTime);
     if (Number.isNaN(at)) return;
-    const text = relative(at);
+    const text = time.dataset.due !== undefined && at <= Date.now() ? "due now" : relative(at);
     if (time.textContent !== text) time.textContent = text;
     if (!time.dataset.zoned) { time.title = `${zone.format(at)} · ${time.title}`; time.dataset.zoned = "1"; }
   });
@@ -51,10 +51,18 @@
     if (button.id === "add-event") addEvent();
   });
 
-  // What was opened stays open when a part of the page is brought up to date ---------------------
+  // What polls itself is swapped only when it says something new: so nothing closes, loses the
+  // focus or is read out again for nothing. What was opened stays open.
+  const last = {};
   let open = [];
   document.addEventListener("htmx:beforeSwap", (event) => {
-    open = all("details", event.target).map((details) => details.open);
+    const target = event.detail.target;
+    const fresh = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").getElementById(target.id);
+    if (!fresh) { event.detail.shouldSwap = false; return; }
+    all("time", fresh).forEach((time) => { if (time.dataset.due === undefined) time.textContent = ""; });
+    if (last[target.id] === fresh.outerHTML) { event.detail.shouldSwap = false; return; }
+    last[target.id] = fresh.outerHTML;
+    open = all("details", target).map((details) => details.open);
   });
   document.addEventListener("htmx:afterSettle", () => {
     const now = all("#live details");

@@ -33,6 +33,11 @@ pub(super) async fn serve(request: HttpRequest, name: web::Path<String>) -> Http
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|known| known.split(',').any(|known| known.trim() == etag));
+    // Only the address with the file's own hash means the same for good.
+    let caching = match request.query_string().strip_prefix("v=") {
+        Some(hash) if hash == short_hash(&file) => FOR_GOOD,
+        _ => "no-cache",
+    };
     let mut response = if is_known {
         HttpResponse::NotModified()
     } else {
@@ -40,7 +45,7 @@ pub(super) async fn serve(request: HttpRequest, name: web::Path<String>) -> Http
     };
     response
         .insert_header((ETAG, etag))
-        .insert_header((CACHE_CONTROL, FOR_GOOD))
+        .insert_header((CACHE_CONTROL, caching))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     if is_known {
         return response.finish();

@@ -3,12 +3,11 @@
 
 use super::answer::{Page, ok, see_other};
 use super::flash::{self, Flash, Said};
+use super::format::{bytes, duration, number};
 use super::forms::Form;
 use super::json_view::BodyView;
 use super::session::Visitor;
-use super::view::{
-    Cursor, PAGE_ROWS, Section, Shell, State, When, bytes, cut_page, duration, number,
-};
+use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use crate::access::Role;
 use crate::deliver::RetryRequests;
 use crate::delivery::{DeliveryState, ErrorClass};
@@ -55,7 +54,7 @@ impl DeliveryLine {
             state: State::of_delivery(row.state, row.attempts),
             outcome: outcome(row.last_status, row.last_error),
             attempts: number(row.attempts),
-            next: row.next_attempt_at_ms.map(|at| When::new(at, now_ms)),
+            next: row.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
             when: When::new(row.id.unix_ms(), now_ms),
             event_type: row.event_type,
             webhook: row.webhook_name,
@@ -232,7 +231,7 @@ pub(super) async fn show(
         webhook: (!row.webhook_deleted).then(|| format!("{base}/webhooks/{}", row.webhook)),
         message: row.message.to_string(),
         summary: summary(&row, visitor.desk().settings.attempts),
-        next_attempt: row.next_attempt_at_ms.map(|at| When::new(at, now_ms)),
+        next_attempt: row.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
         poll: poll(&row, is_asked_for, now_ms),
         poll_href: if is_asked_for {
             flash::to(&href, Said::Retrying, count(row.attempts))

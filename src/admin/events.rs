@@ -2,9 +2,10 @@
 
 use super::answer::{Page, ok};
 use super::flash::Flash;
+use super::format::number;
 use super::json_view::BodyView;
 use super::session::Visitor;
-use super::view::{Cursor, IdText, PAGE_ROWS, Section, Shell, State, When, cut_page, number};
+use super::view::{Cursor, IdText, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
 use crate::id::{EventId, ProfileId, WorkspaceId};

@@ -1,7 +1,8 @@
 //! What a page says after a change, once: a word from a closed list and a count, in the address
 //! that the change redirects to. Nothing that a stranger writes can be put on a page this way.
 
-use super::view::number;
+use super::format::number;
+
 use serde::Deserialize;
 
 /// What can be said.

@@ -9,6 +9,7 @@ mod deliveries;
 mod desk;
 mod events;
 mod flash;
+mod format;
 mod forms;
 mod gate;
 mod headers;

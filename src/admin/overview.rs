@@ -3,10 +3,11 @@
 
 use super::answer::{Page, ok};
 use super::flash::Flash;
+use super::format::{bounded_number, number};
 use super::keys::curl;
 use super::login::LAST_WORKSPACE_COOKIE;
 use super::session::Visitor;
-use super::view::{CopyBlock, Section, Shell, State, When, bounded_number, number};
+use super::view::{CopyBlock, Section, Shell, State, When};
 use crate::access::Role;
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
@@ -17,6 +18,7 @@ use actix_web::cookie::{Cookie, SameSite};
 use actix_web::web;
 use askama::Template;
 use rusqlite::Connection;
+use serde::Deserialize;
 use std::collections::HashMap;
 
 const HOURS: i64 = 24;
@@ -42,11 +44,18 @@ pub(super) struct Steps {
     pub(super) has_webhook: bool,
     /// The newest delivery, once there is one.
     pub(super) delivery: Option<Line>,
+    /// Whether the newest delivery has been tried, which is what one waits for in the end.
+    was_tried: bool,
 }
 
 impl Steps {
     fn are_done(&self) -> bool {
         self.event.is_some() && self.has_webhook && self.delivery.is_some()
+    }
+
+    /// Whether there is something to wait for.
+    pub(super) fn are_awaited(&self) -> bool {
+        !(self.are_done() && self.was_tried)
     }
 }
 
@@ -60,13 +69,12 @@ pub(super) fn steps(
     base: String,
     now_ms: i64,
 ) -> Result<Steps> {
-    let delivery = deliveries::page(connection, workspace, DeliveryFilter::All, None, 1)?
-        .first()
-        .map(|row| delivery_line(row, &base, now_ms));
+    let newest = deliveries::page(connection, workspace, DeliveryFilter::All, None, 1)?.pop();
     Ok(Steps {
         event: newest_events(connection, workspace, &base, now_ms, 1)?.pop(),
         has_webhook: !webhooks::list(connection, workspace)?.is_empty(),
-        delivery,
+        was_tried: newest.as_ref().is_some_and(|row| row.attempts > 0),
+        delivery: newest.map(|row| delivery_line(&row, &base, now_ms)),
         base,
     })
 }
@@ -146,6 +154,12 @@ struct Found {
     failures: Vec<Line>,
 }
 
+/// What a page that waits for the first steps asks for: it shows them green when the last is done.
+#[derive(Deserialize)]
+pub(super) struct Waiting {
+    steps: Option<u8>,
+}
+
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
@@ -157,7 +171,11 @@ struct Overview {
 }
 
 /// The overview.
-pub(super) async fn show(visitor: Visitor, flash: web::Query<Flash>) -> Page {
+pub(super) async fn show(
+    visitor: Visitor,
+    flash: web::Query<Flash>,
+    waiting: web::Query<Waiting>,
+) -> Page {
     let (workspace, base, now_ms) = (
         visitor.membership.workspace,
         visitor.base(),
@@ -170,7 +188,7 @@ pub(super) async fn show(visitor: Visitor, flash: web::Query<Flash>) -> Page {
     let settings = &visitor.desk().settings;
     let overview = Overview {
         shell: Shell::new(&visitor, Section::Overview, "Overview", &flash),
-        show_steps: !found.steps.are_done(),
+        show_steps: waiting.steps.is_some() || !found.steps.are_done(),
         may_make_keys: visitor.is_at_least(Role::Admin),
         curl: CopyBlock::new("the command", curl(settings, KEY_PLACEHOLDER, now_ms)),
         found,

@@ -3,8 +3,9 @@
 
 use super::answer::{Page, ok};
 use super::flash::Flash;
+use super::format::number;
 use super::session::Visitor;
-use super::view::{Cursor, PAGE_ROWS, Section, Shell, When, cut_page, number};
+use super::view::{Cursor, PAGE_ROWS, Section, Shell, When, cut_page};
 use crate::error::Error;
 use crate::id::{EventId, ProfileId};
 use crate::store::{profiles, projection};

@@ -19,6 +19,8 @@ pub(super) const PAGE_ROWS: usize = 50;
 /// Characters of an id that are shown in front of and behind the dots.
 const ID_HEAD_CHARS: usize = 8;
 const ID_TAIL_CHARS: usize = 4;
+/// What is said of a moment that something waits for, once it is past.
+const DUE_NOW: &str = "due now";
 
 /// The part of the rail that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +181,7 @@ pub(super) struct When {
     iso: String,
     absolute: String,
     relative: String,
+    is_due: bool,
 }
 
 impl HtmlSafe for When {}
@@ -190,8 +193,19 @@ impl When {
         Self {
             absolute: absolute(&iso),
             relative: relative(at_ms, now_ms),
+            is_due: false,
             iso,
         }
+    }
+
+    /// A moment at which something is to happen: once it is past, it is due.
+    pub(super) fn due(at_ms: i64, now_ms: i64) -> Self {
+        let mut when = Self::new(at_ms, now_ms);
+        when.is_due = true;
+        if at_ms <= now_ms {
+            DUE_NOW.clone_into(&mut when.relative);
+        }
+        when
     }
 
     /// The moment in full, UTC.
@@ -330,47 +344,6 @@ impl CopyBlock {
     }
 }
 
-/// A number with thousands apart.
-pub(super) fn number(n: i64) -> String {
-    let digits = n.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if n < 0 { format!("-{text}") } else { text }
-}
-
-/// A number that was counted up to `limit` only.
-pub(super) fn bounded_number(n: i64, limit: i64) -> String {
-    if n > limit {
-        format!("more than {}", number(limit))
-    } else {
-        number(n)
-    }
-}
-
-/// A number of bytes.
-pub(super) fn bytes(n: usize) -> String {
-    let n = i64::try_from(n).unwrap_or(i64::MAX);
-    match n {
-        0..1_024 => format!("{n} B"),
-        1_024..1_048_576 => format!("{}.{} KiB", n / 1_024, n % 1_024 * 10 / 1_024),
-        _ => format!("{} MiB", number(n / 1_048_576)),
-    }
-}
-
-/// How long something took, from microseconds.
-pub(super) fn duration(us: i64) -> String {
-    match us {
-        ..1_000 => "< 1 ms".to_owned(),
-        1_000..1_000_000 => format!("{} ms", us / 1_000),
-        _ => format!("{}.{:02} s", us / 1_000_000, us % 1_000_000 / 10_000),
-    }
-}
-
 /// The query's place in a list.
 #[derive(Debug, Default, serde::Deserialize)]
 pub(super) struct Cursor {
@@ -411,19 +384,6 @@ mod tests {
             absolute("2024-01-01T12:00:00.005Z"),
             "2024-01-01 12:00:00 UTC"
         );
-    }
-
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!(number(0), "0");
-        assert_eq!(number(999), "999");
-        assert_eq!(number(1_000), "1,000");
-        assert_eq!(number(-1_234_567), "-1,234,567");
-        assert_eq!(bounded_number(1_001, 1_000), "more than 1,000");
-        assert_eq!(bytes(1_536), "1.5 KiB");
-        assert_eq!(duration(999), "< 1 ms");
-        assert_eq!(duration(12_345), "12 ms");
-        assert_eq!(duration(1_234_567), "1.23 s");
     }
 
     #[test]

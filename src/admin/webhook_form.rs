@@ -3,10 +3,11 @@
 
 use super::answer::{Page, page, see_other};
 use super::flash::{self, Flash, Said};
+use super::format::number;
 use super::forms::{Fields, Form, Refusals};
 use super::session::Visitor;
 use super::settings::Settings;
-use super::view::{CopyBlock, Section, Shell, number};
+use super::view::{CopyBlock, Section, Shell};
 use crate::access::Role;
 use crate::address;
 use crate::error::{Error, FieldError, Kind, Result};

@@ -3,10 +3,11 @@
 use super::answer::{Page, ok, page, see_other};
 use super::deliveries::DeliveryLine;
 use super::flash::{self, Flash, Said};
+use super::format::bounded_number;
 use super::forms::{Form, Refusals};
 use super::overview::share;
 use super::session::Visitor;
-use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, bounded_number, cut_page};
+use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use super::webhook_form::webhook_id;
 use crate::access::Role;
 use crate::error::{Error, Result};
@@ -156,7 +157,7 @@ pub(super) async fn show(
         success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
         pending: bounded_number(waiting.pending, COUNT_LIMIT),
         held: bounded_number(waiting.held, COUNT_LIMIT),
-        next_attempt: waiting.next_attempt_at_ms.map(|at| When::new(at, now_ms)),
+        next_attempt: waiting.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
         history: rows
             .into_iter()
             .map(|row| DeliveryLine::new(row, &base, now_ms))

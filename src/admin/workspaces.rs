@@ -2,9 +2,10 @@
 
 use super::answer::{Page, ok, page, see_other};
 use super::flash::{self, Flash, Said};
+use super::format::number;
 use super::forms::{Form, Refusals};
 use super::session::{Person, Visitor};
-use super::view::{Section, Shell, number};
+use super::view::{Section, Shell};
 use crate::access::Role;
 use crate::error::{Error, Kind};
 use crate::manage;
