@@ -1,48 +1,69 @@
 //! Pillarbox: a webhook and event box in one binary and one SQLite file.
 //!
-//! The modules stand in the order of an event's way, and each imports only from those below it:
-//! arrive, accept, log, then project and deliver, then be looked at. `tests/tidy.rs` holds to it.
+//! The modules stand in the order of an event's way, and each imports only from those below it;
+//! `tests/tidy.rs` holds to it. The blank lines keep rustfmt from sorting them.
 
-// START
+// START: the command line, what it is told, and the parts put together
 pub mod cli;
-pub mod config;
+
 pub mod server;
 
-// ARRIVE
+pub mod config;
+
+// ARRIVE: bytes from an app become an event, or a refusal
 pub mod ingest;
 
-// BE LOOKED AT
+// BE LOOKED AT: pages for people; errors as answers
+pub mod admin;
+
 pub mod http;
 
-// DELIVER
+// DELIVER: what is owed goes out, and what came back is kept
 pub mod deliver;
 
-// PROJECT
+// PROJECT: profiles follow the log
 pub mod project;
 
-// ACCEPT
+// ACCEPT: one event, one place in the log
 pub mod accept;
 
-// MANAGE
+// MANAGE: what people change, once for pages and commands
 pub mod manage;
 
-// LOG
+// LOG: the file, its one writer and its readers
 pub mod store;
 
 // RULES: pure, no SQL, no HTTP, no I/O; `now` is an argument
-pub mod access;
-pub mod address;
-pub mod delivery;
-pub mod error;
-pub mod event;
-pub mod id;
-pub mod identity;
-pub mod json;
-pub mod message;
+pub mod sample;
+
 pub mod normalize;
-pub mod password;
-pub mod profile;
-pub mod secret;
-pub mod signature;
-pub mod time;
+
+pub mod message;
+
 pub mod webhook;
+
+pub mod delivery;
+
+pub mod signature;
+
+pub mod address;
+
+pub mod identity;
+
+pub mod profile;
+
+pub mod access;
+
+pub mod password;
+
+pub mod secret;
+
+pub mod event;
+
+pub mod json;
+
+pub mod id;
+
+pub mod time;
+
+pub mod error;

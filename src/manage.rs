@@ -3,7 +3,7 @@
 
 use crate::access::{self, Role, Scope};
 use crate::error::{Error, Result};
-use crate::id::{ApiKeyId, IdGenerator, SourceId, UserId, WebhookId, WorkspaceId};
+use crate::id::{ApiKeyId, DeliveryId, IdGenerator, SourceId, UserId, WebhookId, WorkspaceId};
 use crate::secret::{self, Vault, WebhookSecret};
 use crate::store::access::{AuditEntry, Membership, User};
 use crate::store::{self, deliveries, webhooks};
@@ -528,4 +528,26 @@ pub fn delete_webhook(
         Some(json!({"cancelled": cancelled})),
     )?;
     Ok(cancelled)
+}
+
+/// Notes that a person asked for an attempt outside the schedule; `deliver` makes it.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn note_retry(
+    connection: &Connection,
+    actor: &Actor<'_>,
+    workspace: WorkspaceId,
+    id: DeliveryId,
+) -> Result<()> {
+    let delivery = deliveries::get(connection, workspace, id)?;
+    let after = json!({"attempts": delivery.attempts, "webhook": delivery.webhook.to_string()});
+    actor.note(
+        connection,
+        Some(workspace),
+        "delivery.retried",
+        id.to_string(),
+        None,
+        Some(after),
+    )
 }

@@ -2,14 +2,18 @@
 //! and what its handlers share; knows no route but the health checks.
 
 use crate::accept::{self, Acceptor};
+use crate::admin::{self, Gate, SetupToken};
 use crate::config::Config;
 use crate::deliver;
+use crate::deliver::RetryRequests;
 use crate::deliver::dispatcher::Tools;
+use crate::id::IdGenerator;
 use crate::ingest;
 use crate::project::Projector;
+use crate::secret::Vault;
 use crate::store::catalog::{CatalogHandle, follow_other_processes};
 use crate::store::writer::Writer;
-use crate::store::{self, Files};
+use crate::store::{self, Files, Readers};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
@@ -31,6 +35,8 @@ const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// Requests on their way may take this long to end when the box stops, in seconds (promise 13).
 const HTTP_DRAIN_S: u64 = 5;
+/// After a failed disk the answers on their way get this long.
+const ABANDON_TIMEOUT: Duration = Duration::from_millis(500);
 /// What the writer still holds is on disk well within this time.
 const THREAD_END_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_BACKLOG: u32 = 4_096;
@@ -100,20 +106,39 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         )
     })?;
     let public_url = public_url(config, listener.local_addr()?)?;
-    let limits = config.ingest_limits();
-    let health = web::Data::new(writer.clone());
-    let shared = (
-        web::Data::new(acceptor),
-        web::Data::new(catalog.clone()),
-        web::Data::new(limits),
-    );
+    let (setup, setup_link) = if has_users {
+        (SetupToken::none(), None)
+    } else {
+        let (setup, token) = SetupToken::new()?;
+        (
+            setup,
+            Some(public_url.join(&format!("setup?token={token}"))?),
+        )
+    };
+    let settings = admin::Settings {
+        public_url: public_url.clone(),
+        insecure_http: config.insecure_http,
+        allowed_targets: config.allow_target.clone(),
+        attempts: config.retry_schedule.attempts(),
+    };
+    let share = share(Shared {
+        acceptor: web::Data::new(acceptor),
+        limits: web::Data::new(config.ingest_limits()),
+        catalog: web::Data::new(catalog.clone()),
+        writer: web::Data::new(writer.clone()),
+        readers: web::Data::new(readers),
+        ids: web::Data::from(ids),
+        vault: web::Data::new(files.vault().clone()),
+        retries: web::Data::new(retries),
+        settings: web::Data::new(settings),
+        setup: web::Data::new(setup),
+        gate: web::Data::new(Gate::default()),
+    });
     let app = move || {
         App::new()
-            .app_data(shared.0.clone())
-            .app_data(shared.1.clone())
-            .app_data(shared.2.clone())
-            .app_data(health.clone())
+            .configure(&share)
             .configure(ingest::configure)
+            .configure(admin::configure)
             .route("/healthz/live", web::get().to(live))
             .route("/healthz/ready", web::get().to(ready))
     };
@@ -129,7 +154,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     Ok(Server {
         public_url,
         database: files.database().to_owned(),
-        setup_link: None,
+        setup_link,
         http: handle,
         http_task: actix_web::rt::spawn(http),
         catalog_task: actix_web::rt::spawn(follow_other_processes(writer.clone(), catalog)),
@@ -157,6 +182,39 @@ fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {
     }
 }
 
+/// What handlers are given: one dependency each.
+struct Shared {
+    acceptor: web::Data<Acceptor>,
+    limits: web::Data<ingest::Limits>,
+    catalog: web::Data<CatalogHandle>,
+    writer: web::Data<Writer>,
+    readers: web::Data<Readers>,
+    ids: web::Data<IdGenerator>,
+    vault: web::Data<Vault>,
+    retries: web::Data<RetryRequests>,
+    settings: web::Data<admin::Settings>,
+    setup: web::Data<SetupToken>,
+    gate: web::Data<Gate>,
+}
+
+/// Gives every worker's app the same dependencies.
+fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
+    let shared = Arc::new(shared);
+    move |app| {
+        app.app_data(shared.acceptor.clone())
+            .app_data(shared.limits.clone())
+            .app_data(shared.catalog.clone())
+            .app_data(shared.writer.clone())
+            .app_data(shared.readers.clone())
+            .app_data(shared.ids.clone())
+            .app_data(shared.vault.clone())
+            .app_data(shared.retries.clone())
+            .app_data(shared.settings.clone())
+            .app_data(shared.setup.clone())
+            .app_data(shared.gate.clone());
+    }
+}
+
 async fn live() -> HttpResponse {
     HttpResponse::Ok().body("live\n")
 }
@@ -174,6 +232,12 @@ impl Server {
     /// Returns when the disk has failed and the process must end (promise 4).
     pub async fn failed(&self) {
         self.writer.failed().await;
+    }
+
+    /// Lets those who are waiting hear that nothing was stored, and no longer: after a failed disk
+    /// the process is gone within a second (promise 4).
+    pub async fn abandon(self) {
+        let _ = tokio::time::timeout(ABANDON_TIMEOUT, self.http.stop(true)).await;
     }
 
     /// Stops in order: no new requests, those on their way answered; attempts on their way finished

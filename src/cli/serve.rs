@@ -1,7 +1,9 @@
 //! `pillarbox serve`: starts the box, says where it is, and stops it in order when asked to.
 
 use crate::config::Config;
+use crate::sample;
 use crate::server::{self, Server};
+use crate::time::now_ms;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -45,7 +47,7 @@ pub(super) async fn wait(
         }
         () = server.failed() => {
             tracing::error!("the disk failed, so the box stops; check the disk and its log before starting again");
-            // Nothing more may be acknowledged, so nothing is waited for (promise 4).
+            server.abandon().await;
             std::process::exit(1);
         }
     }
@@ -79,11 +81,8 @@ fn greet(server: &Server) {
         println!("  setup  {link}");
         println!("         makes the first user, workspace and API key; the link works once");
     }
-    println!(
-        "  post   curl -sS {url}sse/webhook -H 'x-api-key: YOUR_API_KEY' -H 'content-type: application/json' \\"
-    );
-    println!(
-        "           -d '{}'",
-        crate::ingest::sample_event(crate::time::now_ms())
-    );
+    println!();
+    println!("Post an event with an API key:");
+    println!();
+    println!("{}", sample::curl(url, "YOUR_API_KEY", now_ms()));
 }

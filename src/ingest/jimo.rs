@@ -8,7 +8,7 @@ use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
 use crate::json;
 use crate::normalize::normalize;
 use crate::store::catalog::CatalogHandle;
-use crate::time::{now_ms, parse_utc, rfc3339};
+use crate::time::{now_ms, parse_utc};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -31,14 +31,6 @@ const NAMES: FieldNames = FieldNames {
 struct Answer {
     success: bool,
     id: crate::id::EventId,
-}
-
-/// A body that this endpoint takes, for the curl that pages and the command line show.
-pub fn sample_event(now_ms: i64) -> String {
-    let timestamp = rfc3339(now_ms);
-    format!(
-        r#"{{"userId":"user_1","type":"track","event":"Post Created","timestamp":"{timestamp}","properties":{{"postType":"image"}}}}"#
-    )
 }
 
 /// Takes one event; answers after it is on disk.
@@ -299,8 +291,8 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_is_taken() {
-        assert!(parse(&sample_event(1_704_110_400_000)).is_ok());
+    fn the_sample_that_people_are_shown_is_taken() {
+        assert!(parse(&crate::sample::event(1_704_110_400_000)).is_ok());
     }
 
     #[test]

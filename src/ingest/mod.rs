@@ -4,8 +4,6 @@
 mod jimo;
 mod request;
 
-pub use jimo::sample_event;
-
 use actix_web::web;
 
 /// What a request may cost.

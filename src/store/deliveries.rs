@@ -500,6 +500,41 @@ pub fn of_event(
         .collect::<rusqlite::Result<_>>()?)
 }
 
+/// How an event's deliveries stand, looking at [`RECENT_DELIVERIES`] of them at most.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventOutcomes {
+    /// All of them.
+    pub deliveries: i64,
+    /// Succeeded.
+    pub succeeded: i64,
+    /// Failed for good.
+    pub failed: i64,
+}
+
+/// How an event's deliveries stand.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn outcomes_of_event(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    event: EventId,
+) -> Result<EventOutcomes> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) AS deliveries, coalesce(sum(state = 'succeeded'), 0) AS succeeded,
+                coalesce(sum(state = 'failed'), 0) AS failed
+             FROM (SELECT state FROM delivery WHERE event_id = ?2 AND workspace_id = ?1 LIMIT ?3)",
+        )?
+        .query_row(params![workspace, event, RECENT_DELIVERIES], |row| {
+            Ok(EventOutcomes {
+                deliveries: row.get("deliveries")?,
+                succeeded: row.get("succeeded")?,
+                failed: row.get("failed")?,
+            })
+        })?)
+}
+
 /// One delivery of a workspace.
 ///
 /// # Errors

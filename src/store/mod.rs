@@ -14,6 +14,7 @@ pub mod writer;
 use crate::error::{Error, Kind, Result};
 use crate::id::{Id, IdGenerator};
 use crate::secret::{Vault, random_bytes};
+use anyhow::Context as _;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
@@ -62,7 +63,6 @@ impl Files {
     /// # Errors
     /// When the folder or the key cannot be made or read; says which.
     pub fn prepare(directory: &Path) -> anyhow::Result<Self> {
-        use anyhow::Context as _;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("making the data folder {}", directory.display()))?;
         let key_path = directory.join(KEY_FILE);
@@ -141,15 +141,8 @@ impl Files {
         set_and_assert(&connection, "cache_size", Value::Integer(WRITER_CACHE_KIB))?;
         connection.pragma_update(None, "temp_store", "memory")?;
         connection.set_prepared_statement_cache_capacity(128);
-        Migrations::from_slice(MIGRATIONS).to_latest(&mut connection).map_err(|e| match e {
-            rusqlite_migration::Error::MigrationDefinition(
-                rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead,
-            ) => anyhow::anyhow!(
-                "{} was written by a newer pillarbox; run that version, or restore a backup from before the upgrade",
-                self.database.display()
-            ),
-            other => anyhow::Error::new(other).context("bringing the file to the newest schema"),
-        })?;
+        migrate(&mut connection)
+            .with_context(|| format!("the file {}", self.database.display()))?;
         Ok(connection)
     }
 
@@ -261,6 +254,19 @@ fn restrict_to_owner(path: &Path) -> std::io::Result<()> {
 }
 
 fn read_or_make_key(path: &Path) -> anyhow::Result<[u8; 32]> {
+    if !path.exists() {
+        make_key(path)?;
+    }
+    let mut key = Vec::new();
+    File::open(path)?.read_to_end(&mut key)?;
+    key.try_into()
+        .map_err(|_| anyhow::anyhow!("it does not hold 32 bytes; restore it from a backup"))
+}
+
+/// Writes a key aside and links it into place, so that a command and a server that both start on an
+/// empty folder end up with the same one, whole.
+fn make_key(path: &Path) -> anyhow::Result<()> {
+    let aside = path.with_extension(format!("key-{}", crate::secret::random_token()?));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -268,20 +274,37 @@ fn read_or_make_key(path: &Path) -> anyhow::Result<[u8; 32]> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    match options.open(path) {
-        Ok(mut file) => {
-            let key = random_bytes::<32>()?;
-            file.write_all(&key)?;
-            file.sync_all()?;
-            Ok(key)
+    let mut file = options.open(&aside)?;
+    file.write_all(&random_bytes::<32>()?)?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&aside, path);
+    std::fs::remove_file(&aside)?;
+    match linked {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Brings the file to the newest schema.
+fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
+    use rusqlite_migration::{Error as Migration, MigrationDefinitionError};
+    let migrations = Migrations::from_slice(MIGRATIONS);
+    match migrations.to_latest(connection) {
+        Ok(()) => Ok(()),
+        Err(Migration::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)) => {
+            anyhow::bail!(
+                "it was written by a newer pillarbox; run that version, or restore a backup from before the upgrade"
+            )
         }
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            let mut key = Vec::new();
-            File::open(path)?.read_to_end(&mut key)?;
-            key.try_into()
-                .map_err(|_| anyhow::anyhow!("it does not hold 32 bytes; restore it from a backup"))
+        // Another process that started at the same time has done it.
+        Err(_)
+            if migrations
+                .pending_migrations(connection)
+                .is_ok_and(|pending| pending == 0) =>
+        {
+            Ok(())
         }
-        Err(e) => Err(e.into()),
+        Err(other) => Err(anyhow::Error::new(other).context("bringing it to the newest schema")),
     }
 }
 
@@ -399,7 +422,7 @@ mod tests {
             .unwrap()
             .pragma_update(None, "user_version", 999)
             .unwrap();
-        let refusal = files.open_writer().unwrap_err().to_string();
+        let refusal = format!("{:#}", files.open_writer().unwrap_err());
         assert!(refusal.contains("newer pillarbox"), "{refusal}");
     }
 
@@ -411,6 +434,34 @@ mod tests {
         assert!(files.lock_for_server().is_err());
         drop(held);
         assert!(files.lock_for_server().is_ok());
+    }
+
+    #[test]
+    fn those_who_start_together_on_an_empty_folder_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(4);
+        let sealed = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        let files = Files::prepare(folder.path()).unwrap();
+                        files.open_beside().unwrap();
+                        files.vault().seal(1, b"x").unwrap()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let files = Files::prepare(folder.path()).unwrap();
+        assert!(
+            sealed
+                .iter()
+                .all(|sealed| files.vault().open(1, sealed).is_ok())
+        );
     }
 
     #[test]

@@ -30,13 +30,17 @@ enum GroupFailure {
 }
 
 impl GroupFailure {
-    fn of(e: rusqlite::Error) -> Self {
-        let error = Error::from(e);
+    /// Only the cause is kept, in words: the message comes back with [`GroupFailure::to_error`].
+    fn of(error: &Error) -> Self {
+        let why = error.source().map_or_else(
+            || error.message().to_owned(),
+            |source| format!("{source:#}"),
+        );
         match error.code() {
             super::FILE_LOCKED => Self::Locked,
             super::DISK_FULL => Self::Full,
-            super::DISK_FAILED => Self::Fatal(error.to_string().into()),
-            _ => Self::Other(error.to_string().into()),
+            super::DISK_FAILED => Self::Fatal(why.into()),
+            _ => Self::Other(why.into()),
         }
     }
 
@@ -63,7 +67,7 @@ enum Isolation {
 trait Job: Send {
     fn isolation(&self) -> Isolation;
     /// Runs the statements; may be called again after a rollback.
-    fn run(&mut self, connection: &Connection) -> Result<()>;
+    fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure>;
     /// Answers, after the commit or the failure.
     fn finish(self: Box<Self>, outcome: std::result::Result<(), GroupFailure>);
 }
@@ -86,7 +90,7 @@ where
         self.isolation
     }
 
-    fn run(&mut self, connection: &Connection) -> Result<()> {
+    fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure> {
         match (self.work)(connection) {
             Ok(value) => {
                 self.result = Some(Ok(value));
@@ -94,7 +98,7 @@ where
             }
             Err(e) => {
                 // The group needs the gist to decide; the caller gets the error itself.
-                let gist = Error::new(e.kind(), e.code(), e.to_string());
+                let gist = GroupFailure::of(&e);
                 self.result = Some(Err(e));
                 Err(gist)
             }
@@ -313,7 +317,7 @@ enum TryFailure {
 
 impl From<rusqlite::Error> for TryFailure {
     fn from(e: rusqlite::Error) -> Self {
-        Self::Group(GroupFailure::of(e))
+        Self::Group(GroupFailure::of(&e.into()))
     }
 }
 
@@ -344,22 +348,17 @@ fn run_jobs(
         if in_savepoint {
             connection.prepare_cached("SAVEPOINT job")?.execute([])?;
         }
-        let Err(e) = job.run(connection) else {
+        let Err(failure) = job.run(connection) else {
             if in_savepoint {
                 connection.prepare_cached("RELEASE job")?.execute([])?;
             }
             continue;
         };
         // The next statement would meet the same disk, or the transaction is gone already.
-        match e.code() {
-            super::DISK_FULL => return Err(TryFailure::Group(GroupFailure::Full)),
-            super::DISK_FAILED => {
-                return Err(TryFailure::Group(GroupFailure::Fatal(e.to_string().into())));
-            }
-            _ if connection.is_autocommit() => {
-                return Err(TryFailure::Group(GroupFailure::Other(e.to_string().into())));
-            }
-            _ => {}
+        if matches!(failure, GroupFailure::Full | GroupFailure::Fatal(_))
+            || connection.is_autocommit()
+        {
+            return Err(TryFailure::Group(failure));
         }
         if !in_savepoint {
             return Err(TryFailure::Job);
@@ -493,6 +492,9 @@ mod tests {
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC),
             None,
         );
-        assert!(matches!(GroupFailure::of(io), GroupFailure::Fatal(_)));
+        assert!(matches!(
+            GroupFailure::of(&io.into()),
+            GroupFailure::Fatal(_)
+        ));
     }
 }

@@ -1,0 +1,149 @@
+//! What every handler works with, taken from the app in one piece: reading off the async threads,
+//! and changing through the one writer, with its audit actor and the catalog's refresh.
+
+use super::answer::PageError;
+use super::settings::Settings;
+use crate::error::{Error, Result};
+use crate::id::{IdGenerator, UserId};
+use crate::manage::Actor;
+use crate::secret::Vault;
+use crate::store::Readers;
+use crate::store::catalog::CatalogHandle;
+use crate::store::writer::Writer;
+use crate::time::now_ms;
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+use rusqlite::Connection;
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+
+/// The app's data and the request's time and place.
+#[derive(Clone)]
+pub(super) struct Desk {
+    readers: web::Data<Readers>,
+    writer: web::Data<Writer>,
+    ids: web::Data<IdGenerator>,
+    /// What the hot path knows; read for sources' names.
+    pub(super) catalog: web::Data<CatalogHandle>,
+    /// Seals secrets.
+    pub(super) vault: web::Data<Vault>,
+    /// How the box is reached, and what it allows.
+    pub(super) settings: web::Data<Settings>,
+    /// When the request came, Unix milliseconds.
+    pub(super) now_ms: i64,
+    /// The peer; `X-Forwarded-For` can be forged by anyone, so it is not read.
+    pub(super) address: Option<IpAddr>,
+}
+
+impl FromRequest for Desk {
+    type Error = PageError;
+    type Future = Ready<std::result::Result<Self, PageError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request).map_err(PageError::from))
+    }
+}
+
+impl Desk {
+    /// The desk of a request.
+    ///
+    /// # Errors
+    /// When the app was put together without one of the parts.
+    pub(super) fn of(request: &HttpRequest) -> Result<Self> {
+        Ok(Self {
+            readers: data(request)?,
+            writer: data(request)?,
+            ids: data(request)?,
+            catalog: data(request)?,
+            vault: data(request)?,
+            settings: data(request)?,
+            now_ms: now_ms(),
+            address: request.peer_addr().map(|peer| peer.ip()),
+        })
+    }
+
+    /// Reads on a thread that may block.
+    ///
+    /// # Errors
+    /// What `work` meets.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let readers = self.readers.clone();
+        web::block(move || work(&*readers.get()?))
+            .await
+            .map_err(Error::internal)?
+    }
+
+    /// Changes something in the name of `user`.
+    ///
+    /// # Errors
+    /// What `work` refuses, and what the writer meets.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        user: Option<UserId>,
+        mut work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (ids, now_ms) = (self.ids.clone(), self.now_ms);
+        let address = self.address.map(|address| address.to_string());
+        self.writer
+            .change(
+                move |connection| {
+                    let actor = Actor {
+                        user,
+                        address: address.as_deref(),
+                        now_ms,
+                        ids: &ids,
+                    };
+                    work(connection, &actor)
+                },
+                |_| (),
+            )
+            .await
+    }
+
+    /// As [`Desk::change`], for what the hot path must know at once: keys, sources and webhooks.
+    ///
+    /// # Errors
+    /// As [`Desk::change`].
+    pub(super) async fn change_catalog<T: Send + 'static>(
+        &self,
+        user: Option<UserId>,
+        mut work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (ids, now_ms) = (self.ids.clone(), self.now_ms);
+        let address = self.address.map(|address| address.to_string());
+        let (reloading, publishing) = (self.catalog.clone(), self.catalog.clone());
+        let (value, _) = self
+            .writer
+            .change(
+                move |connection| {
+                    let actor = Actor {
+                        user,
+                        address: address.as_deref(),
+                        now_ms,
+                        ids: &ids,
+                    };
+                    let value = work(connection, &actor)?;
+                    Ok((value, reloading.reload(connection)?))
+                },
+                move |(_, catalog)| publishing.publish(std::sync::Arc::clone(catalog)),
+            )
+            .await?;
+        Ok(value)
+    }
+}
+
+/// One part of the app's data.
+///
+/// # Errors
+/// When the app was put together without it.
+pub(super) fn data<T: 'static>(request: &HttpRequest) -> Result<web::Data<T>> {
+    request.app_data::<web::Data<T>>().cloned().ok_or_else(|| {
+        Error::internal(anyhow::anyhow!(
+            "the app holds no {}",
+            std::any::type_name::<T>()
+        ))
+    })
+}

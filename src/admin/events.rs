@@ -1,0 +1,243 @@
+//! Events: what came, and one of them in full with what became of it.
+
+use super::answer::{Page, ok};
+use super::flash::Flash;
+use super::json_view::BodyView;
+use super::session::Visitor;
+use super::view::{Cursor, IdText, PAGE_ROWS, Section, Shell, State, When, cut_page, number};
+use crate::error::{Error, Result};
+use crate::event::{Event, StoredEvent};
+use crate::id::{EventId, ProfileId, WorkspaceId};
+use crate::identity;
+use crate::store::{deliveries, events, projection};
+use actix_web::web;
+use askama::Template;
+use rusqlite::Connection;
+
+/// An event goes to at most this many webhooks on its page.
+const MAX_DELIVERIES: usize = 200;
+
+struct Row {
+    href: String,
+    name: String,
+    kind: &'static str,
+    who: Option<IdText>,
+    source: String,
+    verification: &'static str,
+    deliveries: String,
+    failed: String,
+    when: When,
+}
+
+#[derive(Template)]
+#[template(path = "events.html")]
+struct List {
+    shell: Shell,
+    rows: Vec<Row>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+/// The newest events.
+pub(super) async fn list(visitor: Visitor, cursor: web::Query<Cursor>) -> Page {
+    let workspace = visitor.membership.workspace;
+    let before: Option<EventId> = cursor.before();
+    let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
+    let mut found = visitor
+        .desk()
+        .read(move |connection| {
+            events::page(connection, workspace, before, PAGE_ROWS + 1)?
+                .into_iter()
+                .map(|stored| {
+                    let outcomes = deliveries::outcomes_of_event(connection, workspace, stored.id)?;
+                    Ok((stored, outcomes))
+                })
+                .collect::<Result<Vec<_>>>()
+        })
+        .await?;
+    let next = cut_page(&mut found, |(stored, _)| stored.id.to_string());
+    let catalog = visitor.desk().catalog.current();
+    let rows = found
+        .into_iter()
+        .map(|(StoredEvent { id, event }, outcomes)| Row {
+            href: format!("{base}/events/{id}"),
+            who: who(&event).map(IdText::new),
+            kind: event.kind.as_str(),
+            source: event
+                .source
+                .and_then(|source| catalog.source_name(source))
+                .unwrap_or("")
+                .to_owned(),
+            verification: event.verification.as_str(),
+            deliveries: number(outcomes.deliveries),
+            failed: match outcomes.failed {
+                0 => String::new(),
+                failed => number(failed),
+            },
+            when: When::new(event.received_at_ms, now_ms),
+            name: event.name.into(),
+        })
+        .collect();
+    ok(&List {
+        shell: Shell::new(&visitor, Section::Events, "Events", &Flash::default()),
+        rows,
+        is_first: before.is_none(),
+        next,
+    })
+}
+
+/// The identifier that says most to a person.
+fn who(event: &Event) -> Option<&str> {
+    let ids = &event.identifiers;
+    [
+        &ids.user_id,
+        &ids.email,
+        &ids.customer_id,
+        &ids.group_id,
+        &ids.visitor_id,
+    ]
+    .into_iter()
+    .find_map(|id| id.as_deref())
+}
+
+struct DeliveryLine {
+    href: String,
+    webhook: String,
+    state: State,
+    attempts: String,
+    when: When,
+}
+
+struct Part {
+    title: &'static str,
+    body: BodyView,
+}
+
+struct Fact {
+    name: &'static str,
+    value: String,
+}
+
+#[derive(Template)]
+#[template(path = "event.html")]
+struct Show {
+    shell: Shell,
+    id: String,
+    name: String,
+    kind: &'static str,
+    verification: &'static str,
+    replaces_traits: bool,
+    occurred: When,
+    received: When,
+    identifiers: Vec<Fact>,
+    facts: Vec<Fact>,
+    profile: Option<String>,
+    parts: Vec<Part>,
+    deliveries: Vec<DeliveryLine>,
+    why_none: &'static str,
+}
+
+/// One event.
+pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) -> Page {
+    let id: EventId = path.1.parse().map_err(|_| Error::not_found("event"))?;
+    let workspace = visitor.membership.workspace;
+    let (stored, owed, profile) = visitor
+        .desk()
+        .read(move |connection| {
+            let stored = events::get(connection, workspace, id)?;
+            let owed = deliveries::of_event(connection, workspace, id, MAX_DELIVERIES)?;
+            let profile = profile(connection, workspace, &stored.event)?;
+            Ok((stored, owed, profile))
+        })
+        .await?;
+    let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
+    let event = stored.event;
+    let catalog = visitor.desk().catalog.current();
+    let source = event.source.and_then(|source| catalog.source_name(source));
+    let facts = [
+        ("Source", source.map(str::to_owned)),
+        ("Channel", event.channel.as_deref().map(str::to_owned)),
+    ];
+    let deliveries: Vec<_> = owed
+        .into_iter()
+        .map(|row| DeliveryLine {
+            href: format!("{base}/deliveries/{}", row.id),
+            state: State::of_delivery(row.state, row.attempts),
+            attempts: number(row.attempts),
+            when: When::new(row.last_attempt_at_ms.unwrap_or(row.id.unix_ms()), now_ms),
+            webhook: row.webhook_name,
+        })
+        .collect();
+    let why_none = if catalog.webhooks_of(workspace).is_empty() {
+        "This workspace has no webhook, so nobody was told."
+    } else {
+        "No webhook listened for this event type when the event came, so nobody was told."
+    };
+    ok(&Show {
+        shell: Shell::new(&visitor, Section::Events, &event.name, &Flash::default()),
+        id: stored.id.to_string(),
+        kind: event.kind.as_str(),
+        verification: event.verification.as_str(),
+        replaces_traits: event.replace_traits,
+        occurred: When::new(event.occurred_at_ms, now_ms),
+        received: When::new(event.received_at_ms, now_ms),
+        identifiers: identifiers(&event),
+        facts: facts
+            .into_iter()
+            .filter_map(|(name, value)| {
+                Some(Fact {
+                    name,
+                    value: value?,
+                })
+            })
+            .collect(),
+        profile: profile.map(|id| format!("{base}/profiles/{id}")),
+        parts: parts(&event),
+        deliveries,
+        why_none,
+        name: event.name.into(),
+    })
+}
+
+fn identifiers(event: &Event) -> Vec<Fact> {
+    let ids = &event.identifiers;
+    [
+        ("User id", &ids.user_id),
+        ("Email", &ids.email),
+        ("Customer id", &ids.customer_id),
+        ("Group id", &ids.group_id),
+        ("Visitor id", &ids.visitor_id),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        let value = value.as_deref()?.to_owned();
+        Some(Fact { name, value })
+    })
+    .collect()
+}
+
+fn parts(event: &Event) -> Vec<Part> {
+    [
+        ("Properties", &event.properties),
+        ("Traits", &event.traits),
+        ("Context", &event.context),
+    ]
+    .into_iter()
+    .filter_map(|(title, json)| {
+        let body = BodyView::of(json.as_deref()?.as_bytes());
+        Some(Part { title, body })
+    })
+    .collect()
+}
+
+/// The profile that the event is about, once it is projected.
+fn profile(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    event: &Event,
+) -> Result<Option<ProfileId>> {
+    match identity::person(&event.identifiers) {
+        Some((kind, value)) => projection::profile_of(connection, workspace, kind, &value),
+        None => Ok(None),
+    }
+}

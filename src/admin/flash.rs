@@ -1,0 +1,126 @@
+//! What a page says after a change, once: a word from a closed list and a count, in the address
+//! that the change redirects to. Nothing that a stranger writes can be put on a page this way.
+
+use super::view::number;
+use serde::Deserialize;
+
+/// What can be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// A workspace has another name.
+    Renamed,
+    /// A webhook was changed.
+    Saved,
+    /// A webhook was paused.
+    Paused,
+    /// A webhook sends again, and what was held is on its way.
+    ActivatedSent,
+    /// A webhook sends again, and what was held is given up.
+    ActivatedDiscarded,
+    /// A webhook is gone.
+    Deleted,
+    /// A key does not work any more.
+    Revoked,
+    /// An attempt was asked for.
+    Retrying,
+}
+
+const ALL: [(Said, &str); 8] = [
+    (Said::Renamed, "renamed"),
+    (Said::Saved, "saved"),
+    (Said::Paused, "paused"),
+    (Said::ActivatedSent, "activated-sent"),
+    (Said::ActivatedDiscarded, "activated-discarded"),
+    (Said::Deleted, "deleted"),
+    (Said::Revoked, "revoked"),
+    (Said::Retrying, "retrying"),
+];
+
+/// The part of a query that carries it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Flash {
+    said: Option<String>,
+    n: Option<u32>,
+}
+
+/// `path` with what its page is to say.
+pub(super) fn to(path: &str, said: Said, count: usize) -> String {
+    let word = ALL
+        .iter()
+        .find(|(known, _)| *known == said)
+        .map_or("", |(_, word)| *word);
+    format!("{path}?said={word}&n={count}")
+}
+
+impl Flash {
+    /// The count that was said with a retry: the attempts there were when it was asked for.
+    pub(super) fn attempts_before_retry(&self) -> Option<i64> {
+        let is_retry = self.said.as_deref() == Some("retrying");
+        is_retry.then(|| i64::from(self.n.unwrap_or(0)))
+    }
+
+    /// The sentence, if the address carries one.
+    pub(super) fn text(&self) -> Option<String> {
+        let word = self.said.as_deref()?;
+        let (said, _) = ALL.iter().find(|(_, known)| *known == word)?;
+        let n = self.n.unwrap_or(0);
+        let deliveries = match n {
+            1 => "1 delivery".to_owned(),
+            n => format!("{} deliveries", number(i64::from(n))),
+        };
+        Some(match (said, n) {
+            (Said::Renamed, _) => "The workspace has its new name.".to_owned(),
+            (Said::Saved, _) => "The webhook was saved.".to_owned(),
+            (Said::Paused, 0) => "The webhook is paused. New events are held for it.".to_owned(),
+            (Said::Paused, _) => {
+                format!(
+                    "The webhook is paused. {deliveries} that waited are held, and new events will be."
+                )
+            }
+            (Said::ActivatedSent | Said::ActivatedDiscarded, 0) => {
+                "The webhook is active.".to_owned()
+            }
+            (Said::ActivatedSent, _) => {
+                format!("The webhook is active, and {deliveries} that were held are being sent.")
+            }
+            (Said::ActivatedDiscarded, _) => {
+                format!("The webhook is active; {deliveries} that were held are cancelled.")
+            }
+            (Said::Deleted, 0) => "The webhook is deleted.".to_owned(),
+            (Said::Deleted, _) => {
+                format!("The webhook is deleted; {deliveries} that were owed are cancelled.")
+            }
+            (Said::Revoked, _) => {
+                "The key is revoked. The next request with it is refused.".to_owned()
+            }
+            (Said::Retrying, _) => {
+                "An attempt was asked for. It shows up here as soon as it is made.".to_owned()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_closed_list_is_said() {
+        let flash = |said: &str, n| Flash {
+            said: Some(said.to_owned()),
+            n,
+        };
+        assert!(
+            flash("paused", Some(2))
+                .text()
+                .unwrap()
+                .contains("2 deliveries")
+        );
+        assert!(flash("<b>", None).text().is_none());
+        assert!(Flash::default().text().is_none());
+        assert_eq!(to("/w/a", Said::Paused, 3), "/w/a?said=paused&n=3");
+        for (said, word) in ALL {
+            assert!(to("/", said, 0).contains(word));
+        }
+    }
+}

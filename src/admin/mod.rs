@@ -1,0 +1,142 @@
+//! BE LOOKED AT: the pages for people. One file per group of screens, each template's struct beside
+//! its handler; what they share stands in files that import none of them. Knows neither the command
+//! line nor how the server is put together.
+
+mod answer;
+mod assets;
+mod csrf;
+mod deliveries;
+mod desk;
+mod events;
+mod flash;
+mod forms;
+mod gate;
+mod headers;
+mod json_view;
+mod keys;
+mod login;
+mod overview;
+mod profiles;
+mod session;
+mod settings;
+mod setup;
+mod view;
+mod webhook_form;
+mod webhooks;
+mod workspaces;
+
+pub use gate::Gate;
+pub use settings::Settings;
+pub use setup::SetupToken;
+
+use actix_web::guard::GuardContext;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, get, post, resource};
+use answer::missing;
+
+/// Adds the pages to an app.
+///
+/// The app must hold, each in `web::Data`: `Writer`, `Readers`, `CatalogHandle`, `IdGenerator`,
+/// `Vault`, `RetryRequests`, [`Settings`], [`SetupToken`] and one [`Gate`] for all its workers.
+pub fn configure(cfg: &mut web::ServiceConfig) {
+    cfg.service(resource("/static/{name:[a-zA-Z0-9._-]+}").route(get().to(assets::serve)));
+    // The guard keeps this scope from swallowing paths that are not pages.
+    cfg.service(
+        web::scope("")
+            .guard(actix_web::guard::fn_guard(is_page))
+            .wrap(from_fn(csrf::guard))
+            .wrap(headers::of_pages())
+            .app_data(web::PayloadConfig::new(forms::MAX_FORM_BYTES))
+            .app_data(web::QueryConfig::default().error_handler(|_, _| answer::bad_query().into()))
+            .configure(doors)
+            .configure(looking)
+            .configure(changing)
+            .default_service(web::to(missing)),
+    );
+}
+
+fn is_page(context: &GuardContext<'_>) -> bool {
+    let path = context.head().uri.path();
+    let first = path.trim_start_matches('/').split('/').next();
+    matches!(
+        first,
+        Some("" | "login" | "logout" | "setup" | "workspaces" | "w")
+    )
+}
+
+/// A path whose other methods do not exist.
+fn at(path: &str) -> actix_web::Resource {
+    resource(path).default_service(web::to(missing))
+}
+
+fn doors(cfg: &mut web::ServiceConfig) {
+    cfg.service(at("/").route(get().to(login::home)))
+        .service(
+            at("/login")
+                .route(get().to(login::form))
+                .route(post().to(login::sign_in)),
+        )
+        .service(at("/logout").route(post().to(login::sign_out)))
+        .service(
+            at("/setup")
+                .route(get().to(setup::form))
+                .route(post().to(setup::create)),
+        )
+        .service(
+            at("/workspaces")
+                .route(get().to(workspaces::list))
+                .route(post().to(workspaces::create)),
+        )
+        .service(
+            at("/w/{workspace}/rename")
+                .route(get().to(workspaces::rename_form))
+                .route(post().to(workspaces::rename)),
+        );
+}
+
+fn looking(cfg: &mut web::ServiceConfig) {
+    cfg.service(at("/w/{workspace}").route(get().to(overview::show)))
+        .service(at("/w/{workspace}/events").route(get().to(events::list)))
+        .service(at("/w/{workspace}/events/{id}").route(get().to(events::show)))
+        .service(at("/w/{workspace}/profiles").route(get().to(profiles::list)))
+        .service(at("/w/{workspace}/profiles/{id}").route(get().to(profiles::show)))
+        .service(at("/w/{workspace}/deliveries").route(get().to(deliveries::list)))
+        .service(at("/w/{workspace}/deliveries/{id}").route(get().to(deliveries::show)))
+        .service(at("/w/{workspace}/deliveries/{id}/retry").route(post().to(deliveries::retry)));
+}
+
+fn changing(cfg: &mut web::ServiceConfig) {
+    cfg.service(
+        at("/w/{workspace}/webhooks")
+            .route(get().to(webhooks::list))
+            .route(post().to(webhook_form::create)),
+    )
+    .service(at("/w/{workspace}/webhooks/new").route(get().to(webhook_form::new)))
+    .service(
+        at("/w/{workspace}/webhooks/{id}")
+            .route(get().to(webhooks::show))
+            .route(post().to(webhook_form::save)),
+    )
+    .service(at("/w/{workspace}/webhooks/{id}/edit").route(get().to(webhook_form::edit)))
+    .service(at("/w/{workspace}/webhooks/{id}/pause").route(post().to(webhooks::pause)))
+    .service(
+        at("/w/{workspace}/webhooks/{id}/activate")
+            .route(get().to(webhooks::ask_activate))
+            .route(post().to(webhooks::activate)),
+    )
+    .service(
+        at("/w/{workspace}/webhooks/{id}/delete")
+            .route(get().to(webhooks::ask_delete))
+            .route(post().to(webhooks::delete)),
+    )
+    .service(
+        at("/w/{workspace}/keys")
+            .route(get().to(keys::list))
+            .route(post().to(keys::create)),
+    )
+    .service(
+        at("/w/{workspace}/keys/{id}/revoke")
+            .route(get().to(keys::ask_revoke))
+            .route(post().to(keys::revoke)),
+    );
+}

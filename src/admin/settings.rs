@@ -1,0 +1,51 @@
+//! What the pages must know of how the box was started. Data only; `config` reads it.
+
+/// How the box is reached, and what its operator allows.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The address that people and apps use; ends with a slash.
+    pub public_url: url::Url,
+    /// Whether passwords may travel without TLS to anything but this machine.
+    pub insecure_http: bool,
+    /// Networks that webhooks may reach although they are private.
+    pub allowed_targets: Vec<ipnet::IpNet>,
+    /// Automatic attempts that the schedule gives a delivery.
+    pub attempts: usize,
+}
+
+impl Settings {
+    /// Whether a password would travel in the clear beyond this machine.
+    pub(super) fn exposes_passwords(&self) -> bool {
+        let is_local = match self.public_url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        self.public_url.scheme() != "https" && !is_local
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_stay_on_this_machine_or_under_tls() {
+        let exposes = |public_url: &str| {
+            Settings {
+                public_url: public_url.parse().unwrap(),
+                insecure_http: false,
+                allowed_targets: Vec::new(),
+                attempts: 10,
+            }
+            .exposes_passwords()
+        };
+        assert!(!exposes("https://box.example.com/"));
+        assert!(!exposes("http://127.0.0.1:8080/"));
+        assert!(!exposes("http://[::1]:8080/"));
+        assert!(!exposes("http://localhost:8080/"));
+        assert!(exposes("http://box.example.com/"));
+        assert!(exposes("http://192.168.1.2:8080/"));
+    }
+}

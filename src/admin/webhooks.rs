@@ -1,0 +1,347 @@
+//! Webhooks: the list, one of them with its event history, and what pauses, wakes or ends it.
+
+use super::answer::{Page, ok, page, see_other};
+use super::deliveries::DeliveryLine;
+use super::flash::{self, Flash, Said};
+use super::forms::{Form, Refusals};
+use super::overview::share;
+use super::session::Visitor;
+use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, bounded_number, cut_page};
+use super::webhook_form::webhook_id;
+use crate::access::Role;
+use crate::error::{Error, Result};
+use crate::id::DeliveryId;
+use crate::manage::{self, Held};
+use crate::store::deliveries::{self, COUNT_LIMIT, DeliveryFilter, RecentOutcomes, Waiting};
+use crate::store::webhooks::{self, WebhookRow};
+use crate::webhook::WebhookState;
+use actix_web::http::StatusCode;
+use actix_web::web;
+use askama::Template;
+
+/// Webhooks that the list shows.
+const MAX_WEBHOOKS: usize = 200;
+/// Event patterns that a row of the list shows.
+const SHOWN_PATTERNS: usize = 3;
+
+struct Row {
+    href: String,
+    name: String,
+    url: String,
+    patterns: Vec<String>,
+    more: usize,
+    state: State,
+    success: String,
+    waiting: String,
+    last: Option<When>,
+}
+
+impl Row {
+    fn new(
+        (webhook, outcomes, waiting): (WebhookRow, RecentOutcomes, Waiting),
+        base: &str,
+        now_ms: i64,
+    ) -> Self {
+        Self {
+            href: format!("{base}/webhooks/{}", webhook.id),
+            name: webhook.name,
+            url: webhook.url,
+            more: webhook.patterns.len().saturating_sub(SHOWN_PATTERNS),
+            patterns: webhook.patterns.into_iter().take(SHOWN_PATTERNS).collect(),
+            state: State::of_webhook(webhook.state),
+            success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
+            waiting: bounded_number(waiting.pending + waiting.held, COUNT_LIMIT),
+            last: outcomes.last_attempt_at_ms.map(|at| When::new(at, now_ms)),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "webhooks.html")]
+struct List {
+    shell: Shell,
+    rows: Vec<Row>,
+    may_change: bool,
+}
+
+/// The webhooks of the workspace.
+pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
+    let workspace = visitor.membership.workspace;
+    let found = visitor
+        .desk()
+        .read(move |connection| {
+            webhooks::list(connection, workspace)?
+                .into_iter()
+                .take(MAX_WEBHOOKS)
+                .map(|webhook| {
+                    let outcomes = deliveries::recent_outcomes(connection, webhook.id)?;
+                    let waiting = deliveries::waiting(connection, webhook.id)?;
+                    Ok((webhook, outcomes, waiting))
+                })
+                .collect::<Result<Vec<_>>>()
+        })
+        .await?;
+    let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
+    ok(&List {
+        shell: Shell::new(&visitor, Section::Webhooks, "Webhooks", &flash),
+        rows: found
+            .into_iter()
+            .map(|found| Row::new(found, &base, now_ms))
+            .collect(),
+        may_change: visitor.is_at_least(Role::Member),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "webhook.html")]
+struct Show {
+    shell: Shell,
+    id: String,
+    href: String,
+    name: String,
+    url: String,
+    format: &'static str,
+    patterns: Vec<String>,
+    state: State,
+    reason: Option<String>,
+    is_active: bool,
+    created: When,
+    updated: When,
+    success: String,
+    pending: String,
+    held: String,
+    next_attempt: Option<When>,
+    history: Vec<DeliveryLine>,
+    is_first: bool,
+    next: Option<String>,
+    may_change: bool,
+}
+
+/// One webhook and its event history.
+pub(super) async fn show(
+    visitor: Visitor,
+    path: web::Path<(String, String)>,
+    cursor: web::Query<Cursor>,
+    flash: web::Query<Flash>,
+) -> Page {
+    let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
+    let before: Option<DeliveryId> = cursor.before();
+    let (webhook, outcomes, waiting, mut rows) = visitor
+        .desk()
+        .read(move |connection| {
+            let filter = DeliveryFilter::Webhook(id);
+            Ok((
+                webhooks::get(connection, workspace, id)?,
+                deliveries::recent_outcomes(connection, id)?,
+                deliveries::waiting(connection, id)?,
+                deliveries::page(connection, workspace, filter, before, PAGE_ROWS + 1)?,
+            ))
+        })
+        .await?;
+    let next = cut_page(&mut rows, |row| row.id.to_string());
+    let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
+    ok(&Show {
+        shell: Shell::new(&visitor, Section::Webhooks, &webhook.name, &flash),
+        id: id.to_string(),
+        href: format!("{base}/webhooks/{id}"),
+        name: webhook.name,
+        url: webhook.url,
+        format: webhook.format.as_str(),
+        patterns: webhook.patterns,
+        state: State::of_webhook(webhook.state),
+        reason: webhook.state_reason,
+        is_active: webhook.state == WebhookState::Active,
+        created: When::new(webhook.created_at_ms, now_ms),
+        updated: When::new(webhook.updated_at_ms, now_ms),
+        success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
+        pending: bounded_number(waiting.pending, COUNT_LIMIT),
+        held: bounded_number(waiting.held, COUNT_LIMIT),
+        next_attempt: waiting.next_attempt_at_ms.map(|at| When::new(at, now_ms)),
+        history: rows
+            .into_iter()
+            .map(|row| DeliveryLine::new(row, &base, now_ms))
+            .collect(),
+        is_first: before.is_none(),
+        next,
+        may_change: visitor.is_at_least(Role::Member),
+    })
+}
+
+/// Pauses a webhook.
+pub(super) async fn pause(visitor: Visitor, path: web::Path<(String, String)>, form: Form) -> Page {
+    visitor.must_be(Role::Member)?;
+    let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
+    form.open_signed(&visitor.person.form_token, &[])?;
+    let held = visitor
+        .desk()
+        .change_catalog(visitor.user(), move |connection, actor| {
+            manage::pause_webhook(connection, actor, workspace, id)
+        })
+        .await?;
+    let shown = format!("{}/webhooks/{id}", visitor.base());
+    Ok(see_other(&flash::to(&shown, Said::Paused, held)))
+}
+
+/// What is there to be woken or ended.
+struct Subject {
+    webhook: WebhookRow,
+    waiting: Waiting,
+}
+
+async fn subject(visitor: &Visitor, path: &(String, String)) -> Result<Subject> {
+    let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
+    visitor
+        .desk()
+        .read(move |connection| {
+            Ok(Subject {
+                webhook: webhooks::get(connection, workspace, id)?,
+                waiting: deliveries::waiting(connection, id)?,
+            })
+        })
+        .await
+}
+
+#[derive(Template)]
+#[template(path = "webhook_activate.html")]
+struct AskActivate {
+    shell: Shell,
+    name: String,
+    href: String,
+    has_held: bool,
+    held: String,
+    refusals: Refusals,
+}
+
+fn activate_page(visitor: &Visitor, subject: Subject, refusals: Refusals) -> Page {
+    let status = if refusals.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    let ask = AskActivate {
+        shell: Shell::new(
+            visitor,
+            Section::Webhooks,
+            "Activate webhook",
+            &Flash::default(),
+        ),
+        href: format!("{}/webhooks/{}", visitor.base(), subject.webhook.id),
+        name: subject.webhook.name,
+        has_held: subject.waiting.held > 0,
+        held: bounded_number(subject.waiting.held, COUNT_LIMIT),
+        refusals,
+    };
+    page(status, &ask)
+}
+
+/// Asks what becomes of what was held.
+pub(super) async fn ask_activate(visitor: Visitor, path: web::Path<(String, String)>) -> Page {
+    visitor.must_be(Role::Member)?;
+    let subject = subject(&visitor, &path).await?;
+    activate_page(&visitor, subject, Refusals::default())
+}
+
+/// Lets a webhook send again.
+pub(super) async fn activate(
+    visitor: Visitor,
+    path: web::Path<(String, String)>,
+    form: Form,
+) -> Page {
+    visitor.must_be(Role::Member)?;
+    let subject = subject(&visitor, &path).await?;
+    let fields = form.open_signed(&visitor.person.form_token, &["held"])?;
+    let held = match fields.one("held") {
+        "send" => Held::Send,
+        "discard" => Held::Discard,
+        // With nothing held both come to the same; what arrives meanwhile is then sent.
+        "" if subject.waiting.held == 0 => Held::Send,
+        _ => {
+            let refusal = Error::field(
+                "/held",
+                "required",
+                "Choose what becomes of the deliveries that were held.",
+            );
+            return activate_page(&visitor, subject, Refusals::of(refusal)?);
+        }
+    };
+    let (workspace, id) = (visitor.membership.workspace, subject.webhook.id);
+    let count = visitor
+        .desk()
+        .change_catalog(visitor.user(), move |connection, actor| {
+            manage::activate_webhook(connection, actor, workspace, id, held)
+        })
+        .await?;
+    let said = match held {
+        Held::Send => Said::ActivatedSent,
+        Held::Discard => Said::ActivatedDiscarded,
+    };
+    let shown = format!("{}/webhooks/{id}", visitor.base());
+    Ok(see_other(&flash::to(&shown, said, count)))
+}
+
+#[derive(Template)]
+#[template(path = "webhook_delete.html")]
+struct AskDelete {
+    shell: Shell,
+    name: String,
+    href: String,
+    owed: Option<String>,
+    refusals: Refusals,
+}
+
+fn delete_page(visitor: &Visitor, subject: Subject, refusals: Refusals) -> Page {
+    let owed = subject.waiting.pending + subject.waiting.held;
+    let status = if refusals.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    let ask = AskDelete {
+        shell: Shell::new(
+            visitor,
+            Section::Webhooks,
+            "Delete webhook",
+            &Flash::default(),
+        ),
+        href: format!("{}/webhooks/{}", visitor.base(), subject.webhook.id),
+        name: subject.webhook.name,
+        owed: (owed > 0).then(|| bounded_number(owed, COUNT_LIMIT)),
+        refusals,
+    };
+    page(status, &ask)
+}
+
+/// Asks before a webhook goes, and says what goes with it.
+pub(super) async fn ask_delete(visitor: Visitor, path: web::Path<(String, String)>) -> Page {
+    visitor.must_be(Role::Member)?;
+    let subject = subject(&visitor, &path).await?;
+    delete_page(&visitor, subject, Refusals::default())
+}
+
+/// Deletes a webhook whose name was typed.
+pub(super) async fn delete(
+    visitor: Visitor,
+    path: web::Path<(String, String)>,
+    form: Form,
+) -> Page {
+    visitor.must_be(Role::Member)?;
+    let subject = subject(&visitor, &path).await?;
+    let fields = form.open_signed(&visitor.person.form_token, &["confirm"])?;
+    if fields.one("confirm").trim() != subject.webhook.name {
+        let refusal = Error::field(
+            "/confirm",
+            "not_confirmed",
+            "This is not the webhook's name, so nothing was deleted. Type it exactly as it stands above.",
+        );
+        return delete_page(&visitor, subject, Refusals::of(refusal)?);
+    }
+    let (workspace, id) = (visitor.membership.workspace, subject.webhook.id);
+    let cancelled = visitor
+        .desk()
+        .change_catalog(visitor.user(), move |connection, actor| {
+            manage::delete_webhook(connection, actor, workspace, id)
+        })
+        .await?;
+    let list = format!("{}/webhooks", visitor.base());
+    Ok(see_other(&flash::to(&list, Said::Deleted, cancelled)))
+}
