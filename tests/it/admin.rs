@@ -79,7 +79,7 @@ impl Box {
             (
                 self.path(&webhook),
                 vec![
-                    ("name", "Edited"),
+                    ("name", "Orders"),
                     ("url", "https://example.com/"),
                     ("event", "*"),
                 ],
@@ -741,13 +741,11 @@ fn a_removed_member_is_a_stranger_at_once() {
 
 // KEYS --------------------------------------------------------------------------------------
 
-/// A whole key among the words of a page.
+/// A whole key somewhere on a page.
 fn key_in(page: &Page) -> Option<String> {
-    let is_key = |word: &&str| word.starts_with("pbk_") && word.len() > 30;
-    let words = page.exact_text();
-    words
+    page.html
         .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
-        .find(is_key)
+        .find(|word| word.starts_with("pbk_") && word.len() > 30)
         .map(str::to_owned)
 }
 
@@ -909,8 +907,8 @@ fn a_form_that_is_refused_says_why_and_keeps_what_was_typed() {
             );
         }
         assert!(
-            page.html.contains("aria-invalid"),
-            "{fields:?}: no field is marked"
+            page.html.contains("role=\"alert\""),
+            "{fields:?}: nothing is said"
         );
     }
     assert_eq!(the.changes(), before);
@@ -1154,10 +1152,10 @@ fn hostile_names_are_shown_and_do_nothing() {
     ));
     let the = Box::new();
     let ann = the.ann();
-    ann.submit(&the.path("rename"), &[("name", &HOSTILE[..70])]);
+    ann.submit(&the.path("rename"), &[("name", HOSTILE)]);
     made(&ann.post(
         &the.path("keys"),
-        &[("name", &HOSTILE[..70]), ("scope", "write:events")],
+        &[("name", HOSTILE), ("scope", "write:events")],
     ));
     let url = receiver.url("/?q=%22%3E%3Cscript%3Ealert(1)");
     made(&ann.post(

@@ -154,7 +154,6 @@ fn an_admin_signs_in_makes_a_webhook_and_sees_a_delivery() {
         );
         server.accept(&tenant.key, body)
     };
-    // The form's own choices come from events that were seen.
     run(async {
         let client = browser.client().await;
         client.goto(&server.at("/login")).await.unwrap();
@@ -200,8 +199,9 @@ fn an_admin_signs_in_makes_a_webhook_and_sees_a_delivery() {
         }
         assert!(body_text(&client).await.contains("Browser Made"));
 
-        // The browser's page is idle now, so blocking this thread stops nothing but the test.
-        let event = post("Post Created");
+        // The plain client blocks, which needs a thread without a runtime.
+        let event =
+            std::thread::scope(|scope| scope.spawn(|| post("Post Created")).join().unwrap());
         receiver.wait_for_type("Post Created");
 
         client
