@@ -1,6 +1,7 @@
 //! The one canonical event, and what a dialect hands in before it is one. Data only: the rules
 //! that turn a [`RawEvent`] into an [`Event`] are in `normalize.rs`.
 
+use crate::error::FieldError;
 use crate::id::{ApiKeyId, EventId, SourceId, WorkspaceId};
 use std::borrow::Cow;
 
@@ -121,6 +122,8 @@ pub struct Credential {
 /// What one dialect calls the fields, so that a refusal points at the caller's own.
 #[derive(Debug)]
 pub struct FieldNames {
+    /// What sort of thing happened.
+    pub kind: &'static str,
     /// The event's name.
     pub name: &'static str,
     /// Identifier `user_id`.
@@ -138,8 +141,8 @@ pub struct FieldNames {
 /// An event as a dialect understood it, before the rules. Objects are the JSON text as it came.
 #[derive(Debug)]
 pub struct RawEvent<'a> {
-    /// What sort of thing happened.
-    pub kind: EventKind,
+    /// What sort of thing happened, where that could be understood.
+    pub kind: Option<EventKind>,
     /// The event's name; `None` for kinds that have none.
     pub name: Option<Cow<'a, str>>,
     /// Who it is about.
@@ -156,6 +159,8 @@ pub struct RawEvent<'a> {
     pub occurred_at_ms: Option<i64>,
     /// What the dialect calls its fields.
     pub names: &'static FieldNames,
+    /// What the dialect could not understand, so that the rules can name all that is wrong at once.
+    pub refused: Vec<FieldError>,
 }
 
 /// An event that has passed every rule. It has no id yet: the writer gives it one, so that the

@@ -15,39 +15,31 @@ pub const RESERVED_PREFIXES: [&str; 4] = ["profile.", "customer.", "admin.", "sy
 /// The canonical event of `raw`, sent by `credential` and received at `received_at_ms`.
 ///
 /// # Errors
-/// [`crate::error::Kind::Invalid`] with every field that a rule refuses.
+/// [`crate::error::Kind::Invalid`] with every field that the dialect or a rule refuses.
 pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64) -> Result<Event> {
-    let mut refused = Vec::new();
     let names = raw.names;
-    let name = match (raw.kind, raw.name) {
-        (EventKind::Track, Some(name)) => {
-            check_name(&name, names, &mut refused);
-            name.into_owned().into_boxed_str()
-        }
-        (EventKind::Track, None) => {
-            refused.push(FieldError {
-                pointer: format!("/{}", names.name),
-                code: "required",
-                detail: format!("{} is required: the name of what happened.", names.name),
-            });
-            Box::default()
-        }
-        (kind, _) => kind.as_str().into(),
-    };
+    let mut refused = Refused(raw.refused);
+    let name = name(&mut refused, raw.kind, raw.name, names);
+    let ids = raw.identifiers;
     let identifiers = Identifiers {
-        user_id: identifier(raw.identifiers.user_id, names.user_id, &mut refused),
-        visitor_id: identifier(raw.identifiers.visitor_id, names.visitor_id, &mut refused),
-        email: identifier(raw.identifiers.email, names.email, &mut refused),
-        customer_id: identifier(raw.identifiers.customer_id, names.customer_id, &mut refused),
-        group_id: identifier(raw.identifiers.group_id, names.group_id, &mut refused),
+        user_id: identifier(&mut refused, ids.user_id, names.user_id),
+        visitor_id: identifier(&mut refused, ids.visitor_id, names.visitor_id),
+        email: identifier(&mut refused, ids.email, names.email),
+        customer_id: identifier(&mut refused, ids.customer_id, names.customer_id),
+        group_id: identifier(&mut refused, ids.group_id, names.group_id),
     };
-    if !refused.is_empty() {
-        return Err(Error::fields(refused));
+    if raw.kind.is_none() {
+        refused.add(
+            names.kind,
+            "required",
+            format!("{} is required.", names.kind),
+        );
     }
+    let kind = refused.or(raw.kind)?.unwrap_or(EventKind::Track);
     Ok(Event {
         workspace: credential.workspace,
         source: credential.source,
-        kind: raw.kind,
+        kind,
         name,
         identifiers,
         properties: raw.properties.map(Into::into),
@@ -61,64 +53,96 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
     })
 }
 
-fn check_name(name: &str, names: &FieldNames, refused: &mut Vec<FieldError>) {
-    let field = names.name;
-    let refusal = if name.trim().is_empty() {
-        Some(("required", format!("{field} must not be empty.")))
-    } else if name.chars().count() > MAX_NAME_CHARS {
-        Some((
-            "too_long",
-            format!("{field} has more than {MAX_NAME_CHARS} characters."),
-        ))
-    } else if name.chars().any(char::is_control) {
-        Some((
-            "control_character",
-            format!("{field} holds a control character; remove it."),
-        ))
-    } else {
-        RESERVED_PREFIXES
-            .iter()
-            .find(|prefix| name.starts_with(**prefix))
-            .map(|prefix| {
-                (
-                    "reserved_name",
-                    format!(
-                        "Names that start with \"{prefix}\" are the box's own; choose another."
-                    ),
-                )
-            })
-    };
-    if let Some((code, detail)) = refusal {
-        refused.push(FieldError {
-            pointer: format!("/{field}"),
-            code,
-            detail,
-        });
+/// What is wrong with an event, at most once a field: the first word on it is the closest one.
+struct Refused(Vec<FieldError>);
+
+impl Refused {
+    fn add(&mut self, field: &str, code: &'static str, detail: String) {
+        let pointer = format!("/{field}");
+        if !self.0.iter().any(|refusal| refusal.pointer == pointer) {
+            self.0.push(FieldError {
+                pointer,
+                code,
+                detail,
+            });
+        }
+    }
+
+    fn or<T>(self, value: T) -> Result<T> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(Error::fields(self.0))
+        }
     }
 }
 
-fn identifier(
-    value: Option<Cow<'_, str>>,
-    field: &str,
-    refused: &mut Vec<FieldError>,
-) -> Option<Box<str>> {
+/// The event's type: its own name for what was tracked, the kind for the rest.
+fn name(
+    refused: &mut Refused,
+    kind: Option<EventKind>,
+    name: Option<Cow<'_, str>>,
+    names: &FieldNames,
+) -> Box<str> {
+    let field = names.name;
+    match (kind, name) {
+        (Some(EventKind::Track), Some(name)) => {
+            if let Some((code, detail)) = name_refusal(&name, field) {
+                refused.add(field, code, detail);
+            }
+            name.into_owned().into_boxed_str()
+        }
+        (Some(EventKind::Track), None) => {
+            refused.add(
+                field,
+                "required",
+                format!("{field} is required: the name of what happened."),
+            );
+            Box::default()
+        }
+        (Some(kind), _) => kind.as_str().into(),
+        (None, _) => Box::default(),
+    }
+}
+
+fn name_refusal(name: &str, field: &str) -> Option<(&'static str, String)> {
+    if name.trim().is_empty() {
+        return Some(("required", format!("{field} must not be empty.")));
+    }
+    if name.chars().count() > MAX_NAME_CHARS {
+        return Some((
+            "too_long",
+            format!("{field} has more than {MAX_NAME_CHARS} characters."),
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Some((
+            "control_character",
+            format!("{field} holds a control character; remove it."),
+        ));
+    }
+    let reserved = RESERVED_PREFIXES
+        .iter()
+        .find(|prefix| name.starts_with(**prefix))?;
+    let detail = format!("Names that start with \"{reserved}\" are the box's own; choose another.");
+    Some(("reserved_name", detail))
+}
+
+fn identifier(refused: &mut Refused, value: Option<Cow<'_, str>>, field: &str) -> Option<Box<str>> {
     let value = value?;
-    let refusal = if value.trim().is_empty() {
-        ("required", format!("{field} must not be empty."))
-    } else if value.len() > MAX_IDENTIFIER_BYTES {
-        (
+    if value.trim().is_empty() {
+        refused.add(field, "required", format!("{field} must not be empty."));
+        return None;
+    }
+    if value.len() > MAX_IDENTIFIER_BYTES {
+        refused.add(
+            field,
             "too_long",
             format!("{field} is longer than {MAX_IDENTIFIER_BYTES} bytes."),
-        )
-    } else {
-        return Some(value.into_owned().into_boxed_str());
-    };
-    refused.push(FieldError {
-        pointer: format!("/{field}"),
-        code: refusal.0,
-        detail: refusal.1,
-    });
-    None
+        );
+        return None;
+    }
+    Some(value.into_owned().into_boxed_str())
 }
 
 #[cfg(test)]
@@ -128,6 +152,7 @@ mod tests {
     use crate::id::{ApiKeyId, WorkspaceId};
 
     const NAMES: FieldNames = FieldNames {
+        kind: "kind",
         name: "event",
         user_id: "userId",
         visitor_id: "visitorId",
@@ -136,10 +161,17 @@ mod tests {
         group_id: "groupId",
     };
 
-    fn track(name: &str, user_id: &str) -> Result<Event> {
-        let raw = RawEvent {
-            kind: EventKind::Track,
-            name: Some(Cow::Borrowed(name)),
+    const CREDENTIAL: Credential = Credential {
+        workspace: WorkspaceId::from_i64(1),
+        source: None,
+        key: ApiKeyId::from_i64(2),
+        verification: Verification::Server,
+    };
+
+    fn raw_track<'a>(name: Option<&'a str>, user_id: &'a str) -> RawEvent<'a> {
+        RawEvent {
+            kind: Some(EventKind::Track),
+            name: name.map(Cow::Borrowed),
             identifiers: Identifiers {
                 user_id: Some(Cow::Borrowed(user_id)),
                 ..Identifiers::default()
@@ -150,14 +182,12 @@ mod tests {
             replace_traits: false,
             occurred_at_ms: None,
             names: &NAMES,
-        };
-        let credential = Credential {
-            workspace: WorkspaceId::from_i64(1),
-            source: None,
-            key: ApiKeyId::from_i64(2),
-            verification: Verification::Server,
-        };
-        normalize(raw, &credential, 7)
+            refused: Vec::new(),
+        }
+    }
+
+    fn track(name: &str, user_id: &str) -> Result<Event> {
+        normalize(raw_track(Some(name), user_id), &CREDENTIAL, 7)
     }
 
     #[test]
@@ -179,6 +209,25 @@ mod tests {
         }
         assert!(track("system", "u").is_ok());
         assert!(track("Profile.created", "u").is_ok());
+    }
+
+    #[test]
+    fn what_the_dialect_refused_is_named_beside_what_the_rules_refuse() {
+        let raw = RawEvent {
+            refused: vec![FieldError {
+                pointer: "/event".to_owned(),
+                code: "wrong_type",
+                detail: "event must be a string.".to_owned(),
+            }],
+            ..raw_track(None, "")
+        };
+        let error = normalize(raw, &CREDENTIAL, 7).unwrap_err();
+        let said: Vec<_> = error
+            .field_errors()
+            .iter()
+            .map(|f| (f.pointer.as_str(), f.code))
+            .collect();
+        assert_eq!(said, [("/event", "wrong_type"), ("/userId", "required")]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `pillarbox demo`: a throw-away box with sample traffic, a receiver and a printed login. The box
 //! is a real one: its traffic is posted over HTTP and its webhooks are sent to a real receiver.
 
-use super::{change, serve};
+use super::beside::change;
+use super::serve;
 use crate::access::{Role, Scope};
 use crate::config::{BoxOptions, Config, ServeOptions};
 use crate::deliver::connect::{self, Body, HttpClient};

@@ -1,6 +1,6 @@
 //! `pillarbox key create`.
 
-use super::{change, print};
+use super::beside::{change, print};
 use crate::access::Scope;
 use crate::config::BoxOptions;
 use crate::id::SourceId;

@@ -1,6 +1,6 @@
 //! `pillarbox member add`.
 
-use super::{change, print};
+use super::beside::{change, print};
 use crate::access::Role;
 use crate::config::BoxOptions;
 use crate::manage;

@@ -1,6 +1,6 @@
-//! The command line: one file per command, the shared way to open the file beside a server, and the
-//! exit codes: 0, 1 (failed), 2 (usage). With `--json` a command prints one object and nothing else.
+//! The command line: one file per command, and the exit codes: 0, 1 (failed), 2 (usage).
 
+mod beside;
 mod demo;
 mod key;
 mod member;
@@ -12,13 +12,7 @@ mod workspace;
 
 use crate::config::{BoxOptions, Config, ServeOptions};
 use crate::error::Error;
-use crate::id::{IdGenerator, NODE_MAX};
-use crate::manage::Actor;
-use crate::secret::Vault;
-use crate::store::{self, Files};
-use crate::time::now_ms;
 use clap::{Parser, Subcommand};
-use rusqlite::Connection;
 use std::process::ExitCode;
 
 /// A webhook and event box in one binary and one SQLite file.
@@ -93,41 +87,6 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Key(command)) => key::run(&cli.which, command),
         Some(Command::Webhook(command)) => webhook::run(&cli.which, command),
     }
-}
-
-/// Runs one change in one transaction of its own, whether or not a server runs beside it.
-fn change<T>(
-    which: &BoxOptions,
-    work: impl FnOnce(&Connection, &Actor<'_>, &Vault) -> Result<T, Error>,
-) -> anyhow::Result<T> {
-    let files = Files::prepare(&Config::data_dir(which)?)?;
-    let mut connection = files.open_beside()?;
-    let transaction = store::begin(&mut connection)?;
-    let ids = command_ids(&transaction)?;
-    let actor = Actor {
-        user: None,
-        address: None,
-        now_ms: now_ms(),
-        ids: &ids,
-    };
-    let outcome = work(&transaction, &actor, files.vault())?;
-    transaction.commit()?;
-    Ok(outcome)
-}
-
-/// Ids of this command: a node of its own, so that they never meet the server's.
-fn command_ids(connection: &Connection) -> Result<IdGenerator, Error> {
-    store::id_generator(connection, fastrand::u16(1..=NODE_MAX))
-}
-
-/// Prints what a command made: one JSON object, or lines for a person.
-fn print(json: bool, object: &serde_json::Value, lines: &[String]) -> ExitCode {
-    if json {
-        println!("{object}");
-    } else {
-        lines.iter().for_each(|line| println!("{line}"));
-    }
-    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

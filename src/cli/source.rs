@@ -1,6 +1,6 @@
 //! `pillarbox source create`.
 
-use super::{change, print};
+use super::beside::{change, print};
 use crate::config::BoxOptions;
 use crate::manage;
 use crate::store::workspaces::find_workspace;

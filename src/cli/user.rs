@@ -1,6 +1,6 @@
 //! `pillarbox user create`.
 
-use super::{change, print};
+use super::beside::{change, print};
 use crate::config::BoxOptions;
 use crate::manage::{self, NewUser};
 use crate::password;

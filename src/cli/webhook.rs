@@ -1,6 +1,6 @@
 //! `pillarbox webhook create`.
 
-use super::{change, print};
+use super::beside::{change, print};
 use crate::config::BoxOptions;
 use crate::manage::{self, WebhookInput};
 use crate::store::workspaces::find_workspace;

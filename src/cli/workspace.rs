@@ -1,6 +1,6 @@
 //! `pillarbox workspace create`.
 
-use super::{change, print};
+use super::beside::{change, print};
 use crate::config::BoxOptions;
 use crate::manage;
 use clap::{Args, Subcommand};

@@ -4,16 +4,9 @@
 mod jimo;
 mod request;
 
-use actix_web::web;
+pub use request::Limits;
 
-/// What a request may cost.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// A body with one event has at most this many bytes, decoded.
-    pub event_body_bytes: usize,
-    /// A body must be here within this time, milliseconds.
-    pub body_timeout_ms: u64,
-}
+use actix_web::web;
 
 /// The routes of every dialect.
 pub fn configure(routes: &mut web::ServiceConfig) {

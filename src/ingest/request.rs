@@ -4,7 +4,6 @@
 use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, Verification};
-use crate::ingest::Limits;
 use crate::secret::hash_token;
 use crate::store::catalog::Catalog;
 use actix_web::HttpRequest;
@@ -14,6 +13,15 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::io::Read as _;
 use std::time::Duration;
+
+/// What a request may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A body with one event has at most this many bytes, decoded.
+    pub event_body_bytes: usize,
+    /// A body must be here within this time, milliseconds.
+    pub body_timeout_ms: u64,
+}
 
 /// The whole body, decoded, of at most `cap` bytes.
 ///
