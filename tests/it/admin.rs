@@ -505,7 +505,11 @@ impl Neighbours {
         let event = the
             .server
             .track(&the.tenant.key, "jane-of-acme", "order.placed");
-        let delivery = wait_until("the delivery", || the.data.delivery_ids(&event).pop());
+        // To its end, so that nothing but a request can change anything any more.
+        wait_until("the delivery to fail", || {
+            (the.data.deliveries(&event)[0].state == "failed").then_some(())
+        });
+        let delivery = the.data.delivery_ids(&event).remove(0);
         let profile = wait_until("the profile", || {
             let id = the
                 .data
