@@ -138,10 +138,7 @@ impl Tree {
                 .or_default()
                 .extend(to.filter_map(|path| path.first().cloned()));
         }
-        // Two modules whose files make a circle are named by these already.
-        if found.is_empty() {
-            found = circles_in(between_modules);
-        }
+        found.extend(circles_in(between_modules));
         found
     }
 }
@@ -727,7 +724,10 @@ fn modules_of_one_level_may_import_each_other_but_not_in_a_circle() {
     let back = "//! Z.\nuse crate::event;\nfn f() { crate::name::f() }\n";
     assert_found(
         &[("lib.rs", lib), name, ("zone.rs", back)],
-        &["a circle of imports: name.rs -> zone.rs -> name.rs"],
+        &[
+            "a circle of imports: name.rs -> zone.rs -> name.rs",
+            "a circle of imports: name -> zone -> name",
+        ],
     );
     // No file is in a circle here, the folders are.
     assert_found(

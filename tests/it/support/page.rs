@@ -33,7 +33,7 @@ pub(crate) struct Page {
 pub(crate) struct Form {
     /// Where it goes.
     pub(crate) action: String,
-    /// Its inputs' names, types and values, in order.
+    /// Its inputs' names and values, in order.
     pub(crate) inputs: Vec<Input>,
 }
 
@@ -42,8 +42,6 @@ pub(crate) struct Form {
 pub(crate) struct Input {
     /// Its name.
     pub(crate) name: String,
-    /// Its type; `text` when it says none.
-    pub(crate) kind: String,
     /// Its value.
     pub(crate) value: String,
 }
@@ -72,10 +70,10 @@ impl Page {
     /// What a person reads: the text between tags, entities decoded, blanks folded.
     pub(crate) fn text(&self) -> String {
         let text: String = pieces(&self.html)
-            .filter_map(|piece| match piece {
-                Piece::Text(text) => Some(text),
+            .map(|piece| match piece {
+                Piece::Text(text) => text,
                 // A tag parts words, as most do on the screen.
-                Piece::Tag(_) => Some(" "),
+                Piece::Tag(_) => " ",
             })
             .collect();
         unescape(&text)
@@ -130,7 +128,6 @@ impl Page {
                     };
                     form.inputs.push(Input {
                         name,
-                        kind: attribute(tag, "type").unwrap_or_else(|| "text".to_owned()),
                         value: attribute(tag, "value").unwrap_or_default(),
                     });
                 }
