@@ -330,6 +330,39 @@ fn signing_in_makes_a_new_session_and_signing_out_ends_it() {
 }
 
 #[test]
+fn guessing_is_slowed_for_the_account_that_is_guessed() {
+    let the = Box::new();
+    the.data.member(&the.tenant.id, "bob@example.com", "viewer");
+    let visitor = Visitor::new(&the.server);
+    let slowed = (0..15)
+        .map(|_| visitor.sign_in("ann@example.com", "not the password"))
+        .find(|page| page.status == 429)
+        .expect("an answer 429 within 15 wrong passwords");
+    let wait_s: u64 = slowed
+        .header("retry-after")
+        .parse()
+        .expect("a Retry-After in seconds");
+    assert!((1..=900).contains(&wait_s), "{wait_s}");
+    let page = visitor.sign_in("ann@example.com", PASSWORD);
+    assert_eq!(
+        page.status, 429,
+        "the right password is no way around the wait"
+    );
+    // A made-up address in a header is not believed.
+    let headers = [
+        ("origin", the.server.url.as_str()),
+        ("x-forwarded-for", "198.51.100.7"),
+    ];
+    let fields = [
+        ("email", "ann@example.com"),
+        ("password", "not the password"),
+    ];
+    let page = visitor.send(Method::POST, "/login", &headers, Some(&fields));
+    assert_eq!(page.status, 429);
+    Visitor::signed_in(&the.server, "bob@example.com");
+}
+
+#[test]
 fn who_is_not_signed_in_sees_the_sign_in_page_and_nothing_else() {
     let the = Box::new();
     let stranger = Visitor::new(&the.server);

@@ -124,6 +124,33 @@ fn a_sigterm_under_load_drains_and_exits_0() {
 }
 
 #[test]
+fn a_stop_lets_attempts_on_their_way_finish_and_writes_them_down() {
+    // Twelve pauses: the answer is still coming when the signal does.
+    let receiver = Receiver::always(crate::support::Answer::Slow(
+        b"on its way".to_vec(),
+        Duration::from_millis(120),
+    ));
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Slow", &receiver.url("/"), &["*"]);
+    let mut server = data.serve();
+    let id = server.track(&tenant.key, "u", "On Its Way");
+    receiver.wait_for(1);
+    let status = server.terminate();
+    assert!(status.success(), "{status}\n{}", server.process.log.text());
+    let delivery = data.deliveries(&id).remove(0);
+    assert_eq!(
+        (delivery.state.as_str(), delivery.attempts),
+        ("succeeded", 1)
+    );
+    let server = data.serve();
+    receiver.answer(crate::support::Answer::Status(200));
+    server.track(&tenant.key, "u", "After The Stop");
+    receiver.wait_for_type("After The Stop");
+    assert_eq!(receiver.count(), 2, "what was finished is not sent again");
+}
+
+#[test]
 fn a_sigterm_does_not_wait_for_a_stalled_receiver_for_ever() {
     let receiver = Receiver::always(crate::support::Answer::Stall);
     let data = Data::new();

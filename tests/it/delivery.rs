@@ -5,7 +5,8 @@ use crate::support::data::{DeliveryState, MadeWebhook};
 use crate::support::receiver::Request;
 use crate::support::server::track_body;
 use crate::support::{
-    Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
+    Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_at_most, wait_for_value,
+    wait_until,
 };
 use standardwebhooks::Webhook as Verifier;
 use std::time::{Duration, Instant};
@@ -686,6 +687,40 @@ fn a_slow_answer_is_read_to_its_end() {
         .query_row("SELECT response_body FROM attempt", [], |row| row.get(0))
         .unwrap();
     assert_eq!(kept, b"at last");
+}
+
+#[test]
+fn an_answer_that_is_not_whole_in_20_s_is_a_timeout() {
+    let silent = Receiver::always(Answer::Stall);
+    let trickling = Receiver::always(Answer::Slow(vec![b'.'; 300], Duration::from_millis(500)));
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Silent", &silent.url("/"), &["*"]);
+    data.webhook(&tenant.id, "Trickling", &trickling.url("/"), &["*"]);
+    let server = Server::start(&data, &schedule("0s"));
+    let started = Instant::now();
+    let id = server.track(&tenant.key, "u", "Waited For");
+    let deliveries = wait_at_most(Duration::from_secs(30), "both attempts to end", || {
+        let deliveries = data.deliveries(&id);
+        deliveries
+            .iter()
+            .all(|delivery| delivery.state == "failed")
+            .then_some(deliveries)
+    });
+    assert!(
+        started.elapsed() > Duration::from_secs(15),
+        "{:?}",
+        started.elapsed()
+    );
+    for delivery in &deliveries {
+        assert_eq!(delivery.last_error.as_deref(), Some("timeout"));
+    }
+    assert_eq!(deliveries.len(), 2);
+    let kept = data.number("SELECT max(length(response_body)) FROM attempt");
+    assert!(
+        (10..300).contains(&kept),
+        "what came until then is kept: {kept} bytes"
+    );
 }
 
 #[test]

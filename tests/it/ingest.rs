@@ -2,7 +2,7 @@
 //! through to the byte.
 
 use crate::support::server::{identify_body, track_body};
-use crate::support::{Data, Receiver, Server, Tenant, Visitor, gzip, wait_until};
+use crate::support::{Data, Receiver, Server, Tenant, Visitor, dice, gzip, wait_until};
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
@@ -612,6 +612,97 @@ fn properties_reach_webhook_and_page_byte_for_byte() {
         "the event's page shows other bytes:\n{}",
         page.text()
     );
+}
+
+/// JSON text that no two writers would write alike.
+fn random_json(dice: &mut fastrand::Rng, levels: usize) -> String {
+    const BLANKS: [&str; 5] = ["", " ", "\n", "\t ", "\r\n"];
+    const TEXTS: [&str; 10] = [
+        r"\u0000",
+        r"\/",
+        r"\ud83d\ude00",
+        "é",
+        r#"\""#,
+        r"\\",
+        "</script>",
+        "\u{7f}",
+        "日本",
+        "a",
+    ];
+    const NUMBERS: [&str; 9] = [
+        "0",
+        "-0.0",
+        "1.10",
+        "1e5",
+        "1E+05",
+        "9007199254740993",
+        "123456789012345678901234567890",
+        "0.1000000000000000055511151231257827",
+        "-1e-7",
+    ];
+    let blank = |dice: &mut fastrand::Rng| BLANKS[dice.usize(..BLANKS.len())];
+    let text = |dice: &mut fastrand::Rng| {
+        let parts: String = (0..dice.usize(..4))
+            .map(|_| TEXTS[dice.usize(..TEXTS.len())])
+            .collect();
+        format!("\"{parts}\"")
+    };
+    let value = match dice.u8(..if levels == 0 { 4 } else { 8 }) {
+        0 => "null".to_owned(),
+        1 => ["true", "false"][dice.usize(..2)].to_owned(),
+        2 => NUMBERS[dice.usize(..NUMBERS.len())].to_owned(),
+        3 => text(dice),
+        4 | 5 => {
+            let items: Vec<_> = (0..dice.usize(..4))
+                .map(|_| random_json(dice, levels - 1))
+                .collect();
+            format!("[{}{}]", blank(dice), items.join(","))
+        }
+        _ => random_object(dice, levels - 1),
+    };
+    format!("{}{value}{}", blank(dice), blank(dice))
+}
+
+/// An object of such values, whose keys may differ in nothing but their number.
+fn random_object(dice: &mut fastrand::Rng, levels: usize) -> String {
+    let members: Vec<_> = (0..dice.usize(..4))
+        .map(|n| {
+            let blanks = " ".repeat(dice.usize(..3));
+            format!(
+                "{blanks}\"{}{n}\"{blanks}:{}",
+                ["z", "a", "é"][dice.usize(..3)],
+                random_json(dice, levels)
+            )
+        })
+        .collect();
+    format!("{{{}}}", members.join(","))
+}
+
+#[test]
+fn random_payloads_reach_the_webhook_byte_for_byte() {
+    let mut dice = dice("random_payloads_reach_the_webhook_byte_for_byte");
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "All", &receiver.url("/"), &["*"]);
+    let server = data.serve();
+    let mut sent = std::collections::BTreeMap::new();
+    for n in 0..100 {
+        let properties = random_object(&mut dice, 5);
+        let body = format!(
+            r#"{{"userId":"u","type":"track","timestamp":"2026-11-22T10:00:00Z","event":"Random {n}","properties":{properties}}}"#
+        );
+        let id = server.accept(&tenant.key, body);
+        sent.insert(id, properties);
+    }
+    for request in receiver.wait_for(sent.len()) {
+        let id = request.json()["data"]["id"].as_str().unwrap().to_owned();
+        let properties = sent.remove(&id).expect("an event that was sent, once");
+        let whole = format!("\"properties\":{properties},\"verification\"");
+        let body = request.body_text();
+        assert!(body.contains(&whole), "{properties}\nis not in\n{body}");
+    }
+    assert!(sent.is_empty(), "{} never came", sent.len());
 }
 
 #[test]
