@@ -1,8 +1,8 @@
 //! The box's settings: every option of `serve` with its name, default and meaning, from flags, the
 //! environment (`PILLARBOX_…`) and a TOML file, in that order. The only place that reads the environment.
 
+use crate::deliver::attempt::DispatchLimits;
 use crate::deliver::connect::ConnectRules;
-use crate::deliver::dispatcher::DispatchLimits;
 use crate::deliver::sender::AttemptLimits;
 use crate::delivery::RetrySchedule;
 use crate::ingest;

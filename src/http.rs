@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Kind};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 
@@ -65,6 +65,32 @@ pub fn problem(error: &Error) -> HttpResponse {
             detail: error.message(),
             code: error.code(),
             errors: error.field_errors(),
+        })
+}
+
+/// The answer where nothing is served.
+pub async fn no_such_route() -> HttpResponse {
+    problem(&Error::new(
+        Kind::NotFound,
+        "not_found",
+        "Nothing is served at this address; events in Jimo's dialect go to POST /sse/webhook.",
+    ))
+}
+
+/// The answer to a method that an endpoint does not take; `allowed` names those that it does.
+pub fn method_not_allowed(allowed: &'static str) -> HttpResponse {
+    let detail = format!("This endpoint takes {allowed} only.");
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    HttpResponse::build(status)
+        .insert_header((ALLOW, allowed))
+        .insert_header((CONTENT_TYPE, "application/problem+json"))
+        .json(Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: &detail,
+            code: "method_not_allowed",
+            errors: &[],
         })
 }
 

@@ -6,7 +6,8 @@ use crate::admin::{self, Gate, SetupToken};
 use crate::config::Config;
 use crate::deliver;
 use crate::deliver::RetryRequests;
-use crate::deliver::dispatcher::Tools;
+use crate::deliver::attempt::Tools;
+use crate::http;
 use crate::id::IdGenerator;
 use crate::ingest;
 use crate::project::Projector;
@@ -144,6 +145,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             .configure(admin::configure)
             .route("/healthz/live", web::get().to(live))
             .route("/healthz/ready", web::get().to(ready))
+            .default_service(web::to(http::no_such_route))
     };
     let http = HttpServer::new(app)
         .disable_signals()

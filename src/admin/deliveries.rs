@@ -14,7 +14,8 @@ use crate::delivery::{DeliveryState, ErrorClass};
 use crate::error::{Error, Kind, Result};
 use crate::id::DeliveryId;
 use crate::manage;
-use crate::store::deliveries::{self, AttemptRow, DeliveryFilter, DeliveryRow};
+use crate::store::attempts::{self, AttemptRow};
+use crate::store::history::{self, DeliveryFilter, DeliveryRow};
 use actix_web::web;
 use askama::Template;
 use serde::Deserialize;
@@ -101,9 +102,7 @@ pub(super) async fn list(
     let before: Option<DeliveryId> = cursor.before();
     let mut rows = visitor
         .desk()
-        .read(move |connection| {
-            deliveries::page(connection, workspace, filter, before, PAGE_ROWS + 1)
-        })
+        .read(move |connection| history::page(connection, workspace, filter, before, PAGE_ROWS + 1))
         .await?;
     let next = cut_page(&mut rows, |row| row.id.to_string());
     let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
@@ -201,9 +200,9 @@ pub(super) async fn show(
     let (row, body, attempts) = visitor
         .desk()
         .read(move |connection| {
-            let row = deliveries::get(connection, workspace, id)?;
-            let body = deliveries::message_body(connection, workspace, row.message)?;
-            let attempts = deliveries::attempts(connection, id, MAX_ATTEMPTS)?;
+            let row = history::get(connection, workspace, id)?;
+            let body = history::message_body(connection, workspace, row.message)?;
+            let attempts = attempts::of_delivery(connection, id, MAX_ATTEMPTS)?;
             Ok((row, body, attempts))
         })
         .await?;
@@ -357,7 +356,7 @@ pub(super) async fn retry(
     let (workspace, id) = (visitor.membership.workspace, delivery_id(&path)?);
     let row = visitor
         .desk()
-        .read(move |connection| deliveries::get(connection, workspace, id))
+        .read(move |connection| history::get(connection, workspace, id))
         .await?;
     form.open_signed(&visitor.person.form_token, &[])?;
     if row.webhook_deleted {

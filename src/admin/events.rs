@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
 use crate::id::{EventId, ProfileId, WorkspaceId};
 use crate::identity;
-use crate::store::{deliveries, events, projection};
+use crate::store::{events, history, projection};
 use actix_web::web;
 use askama::Template;
 use rusqlite::Connection;
@@ -50,7 +50,7 @@ pub(super) async fn list(visitor: Visitor, cursor: web::Query<Cursor>) -> Page {
             events::page(connection, workspace, before, PAGE_ROWS + 1)?
                 .into_iter()
                 .map(|stored| {
-                    let outcomes = deliveries::outcomes_of_event(connection, workspace, stored.id)?;
+                    let outcomes = history::outcomes_of_event(connection, workspace, stored.id)?;
                     Ok((stored, outcomes))
                 })
                 .collect::<Result<Vec<_>>>()
@@ -146,7 +146,7 @@ pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) ->
         .desk()
         .read(move |connection| {
             let stored = events::get(connection, workspace, id)?;
-            let owed = deliveries::of_event(connection, workspace, id, MAX_DELIVERIES)?;
+            let owed = history::of_event(connection, workspace, id, MAX_DELIVERIES)?;
             let profile = profile(connection, workspace, &stored.event)?;
             Ok((stored, owed, profile))
         })

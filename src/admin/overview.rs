@@ -12,7 +12,7 @@ use crate::access::Role;
 use crate::delivery::DeliveryState;
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
-use crate::store::deliveries::{self, COUNT_LIMIT, DeliveryFilter};
+use crate::store::history::{self, COUNT_LIMIT, DeliveryFilter};
 use crate::store::{events, profiles, webhooks};
 use crate::webhook::WebhookState;
 use actix_web::cookie::{Cookie, SameSite};
@@ -70,7 +70,7 @@ pub(super) fn steps(
     base: String,
     now_ms: i64,
 ) -> Result<Steps> {
-    let newest = deliveries::page(connection, workspace, DeliveryFilter::All, None, 1)?.pop();
+    let newest = history::page(connection, workspace, DeliveryFilter::All, None, 1)?.pop();
     Ok(Steps {
         event: newest_events(connection, workspace, &base, now_ms, 1)?.pop(),
         has_webhook: !webhooks::list(connection, workspace)?.is_empty(),
@@ -118,7 +118,7 @@ fn newest_events(
         .collect())
 }
 
-fn delivery_line(row: &deliveries::DeliveryRow, base: &str, now_ms: i64) -> Line {
+fn delivery_line(row: &history::DeliveryRow, base: &str, now_ms: i64) -> Line {
     Line {
         href: format!("{base}/deliveries/{}", row.id),
         name: row.event_type.clone(),
@@ -217,8 +217,8 @@ fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64
         .into_iter()
         .take(MAX_WEBHOOKS)
     {
-        let outcomes = deliveries::recent_outcomes(connection, webhook.id)?;
-        let waiting = deliveries::waiting(connection, webhook.id)?;
+        let outcomes = history::recent_outcomes(connection, webhook.id)?;
+        let waiting = history::waiting(connection, webhook.id)?;
         succeeded += outcomes.succeeded;
         failed += outcomes.failed;
         pending += waiting.pending;
@@ -247,7 +247,7 @@ fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64
             when: outcomes.last_attempt_at_ms.map(|at| When::new(at, now_ms)),
         });
     }
-    let failures = deliveries::page(connection, workspace, DeliveryFilter::Failed, None, NEWEST)?
+    let failures = history::page(connection, workspace, DeliveryFilter::Failed, None, NEWEST)?
         .iter()
         .map(|row| delivery_line(row, base, now_ms))
         .collect();

@@ -13,7 +13,7 @@ use crate::access::Role;
 use crate::error::{Error, Result};
 use crate::id::DeliveryId;
 use crate::manage::{self, Held};
-use crate::store::deliveries::{self, COUNT_LIMIT, DeliveryFilter, RecentOutcomes, Waiting};
+use crate::store::history::{self, COUNT_LIMIT, DeliveryFilter, RecentOutcomes, Waiting};
 use crate::store::webhooks::{self, WebhookRow};
 use crate::webhook::WebhookState;
 use actix_web::http::StatusCode;
@@ -75,8 +75,8 @@ pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
                 .into_iter()
                 .take(MAX_WEBHOOKS)
                 .map(|webhook| {
-                    let outcomes = deliveries::recent_outcomes(connection, webhook.id)?;
-                    let waiting = deliveries::waiting(connection, webhook.id)?;
+                    let outcomes = history::recent_outcomes(connection, webhook.id)?;
+                    let waiting = history::waiting(connection, webhook.id)?;
                     Ok((webhook, outcomes, waiting))
                 })
                 .collect::<Result<Vec<_>>>()
@@ -133,9 +133,9 @@ pub(super) async fn show(
             let filter = DeliveryFilter::Webhook(id);
             Ok((
                 webhooks::get(connection, workspace, id)?,
-                deliveries::recent_outcomes(connection, id)?,
-                deliveries::waiting(connection, id)?,
-                deliveries::page(connection, workspace, filter, before, PAGE_ROWS + 1)?,
+                history::recent_outcomes(connection, id)?,
+                history::waiting(connection, id)?,
+                history::page(connection, workspace, filter, before, PAGE_ROWS + 1)?,
             ))
         })
         .await?;
@@ -196,7 +196,7 @@ async fn subject(visitor: &Visitor, path: &(String, String)) -> Result<Subject> 
         .read(move |connection| {
             Ok(Subject {
                 webhook: webhooks::get(connection, workspace, id)?,
-                waiting: deliveries::waiting(connection, id)?,
+                waiting: history::waiting(connection, id)?,
             })
         })
         .await

@@ -1,20 +1,16 @@
 //! The dispatcher: decides which webhook sends next, within its bounds, and has every attempt
 //! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
 
-use super::connect::HttpClient;
+use super::attempt::{self, Target, Tools};
 use super::lane::{Lane, READY_LIMIT};
-use super::sender::{self, AttemptLimits, Outgoing};
 use crate::accept::FreshDeliveries;
-use crate::delivery::{RetrySchedule, Standing, Trigger};
+use crate::delivery::{Standing, Trigger};
 use crate::error::{Error, Result};
-use crate::id::{DeliveryId, IdGenerator, WebhookId};
+use crate::id::{DeliveryId, WebhookId};
 use crate::signature::Signer;
-use crate::store::Readers;
-use crate::store::catalog::CatalogHandle;
-use crate::store::deliveries::{self, NewAttempt, OwedDelivery};
-use crate::store::writer::Writer;
+use crate::store::deliveries::{self, OwedDelivery};
 use crate::time::now_ms;
-use crate::webhook::{Webhook, WebhookState};
+use crate::webhook::WebhookState;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,40 +20,8 @@ use tokio::task::JoinSet;
 /// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
 const SETBACK_MS: i64 = 1_000;
 
-/// The bounds of sending.
-#[derive(Debug, Clone)]
-pub struct DispatchLimits {
-    /// Attempts on their way, in all.
-    pub concurrency: usize,
-    /// Attempts on their way to one webhook.
-    pub webhook_concurrency: usize,
-    /// When to try again.
-    pub schedule: RetrySchedule,
-    /// The bounds of one attempt.
-    pub attempt: AttemptLimits,
-    /// How long attempts on their way may take to end when the box stops.
-    pub drain_timeout: Duration,
-}
-
-/// What the dispatcher works with.
-#[derive(Debug)]
-pub struct Tools {
-    /// The one HTTP client.
-    pub client: HttpClient,
-    /// Records attempts.
-    pub writer: Writer,
-    /// Reads backlogs.
-    pub readers: Readers,
-    /// Knows the webhooks.
-    pub catalog: CatalogHandle,
-    /// Makes attempts' ids.
-    pub ids: Arc<IdGenerator>,
-    /// The bounds.
-    pub limits: DispatchLimits,
-}
-
 /// Sends until `stop` says so, then lets what is on its way end.
-pub async fn run(
+pub(super) async fn run(
     tools: Arc<Tools>,
     mut fresh: FreshDeliveries,
     mut retries: mpsc::Receiver<DeliveryId>,
@@ -110,12 +74,6 @@ enum Done {
 struct Backlog {
     due: Vec<OwedDelivery>,
     next_due_ms: Option<i64>,
-}
-
-/// A webhook with its key expanded, made anew when the webhook changes.
-struct Target {
-    webhook: Arc<Webhook>,
-    signer: Signer,
 }
 
 struct Dispatcher {
@@ -227,7 +185,7 @@ impl Dispatcher {
         self.on_their_way += 1;
         let tools = Arc::clone(&self.tools);
         self.tasks.spawn(async move {
-            let recorded = attempt(&tools, &target, &owed, trigger).await;
+            let recorded = attempt::attempt(&tools, &target, &owed, trigger).await;
             Done::Attempt {
                 delivery: owed.id,
                 webhook: owed.webhook,
@@ -380,50 +338,4 @@ async fn in_background<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|e| Err(Error::internal(e)))
-}
-
-/// Makes one attempt and records it; says where the delivery stands now.
-async fn attempt(
-    tools: &Tools,
-    target: &Target,
-    owed: &OwedDelivery,
-    trigger: Trigger,
-) -> Result<Standing> {
-    let started_at_ms = now_ms();
-    let outgoing = Outgoing {
-        url: &target.webhook.url,
-        signer: &target.signer,
-        message: owed.message,
-        body: &owed.body,
-        now_ms: started_at_ms,
-    };
-    let outcome = sender::attempt(&tools.client, outgoing, tools.limits.attempt).await;
-    let ended_at_ms = now_ms();
-    let attempt = NewAttempt {
-        id: tools.ids.next(started_at_ms),
-        delivery: owed.id,
-        trigger,
-        started_at_ms,
-        duration_us: i64::try_from(outcome.duration.as_micros()).unwrap_or(i64::MAX),
-        url: target.webhook.url.to_string(),
-        address: outcome.address,
-        request_headers: outcome.request_headers,
-        response: outcome.response,
-        error: outcome.error,
-    };
-    let schedule = tools.limits.schedule.clone();
-    let dice = fastrand::f64();
-    tools
-        .writer
-        .record(move |connection| {
-            let Some(before) = deliveries::standing(connection, attempt.delivery)? else {
-                // Swept while it was on its way: there is nothing left to record it on.
-                return Err(Error::not_found("delivery"));
-            };
-            let succeeded = attempt.error.is_none();
-            let after = before.after_attempt(trigger, succeeded, &schedule, ended_at_ms, dice);
-            deliveries::record_attempt(connection, &attempt, &after)?;
-            Ok(after)
-        })
-        .await
 }

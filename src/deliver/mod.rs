@@ -2,15 +2,16 @@
 //! keeps one webhook's backlog, the sender makes one attempt, the connector decides which addresses
 //! may be dialled. Everything here runs on one thread of its own.
 
+pub mod attempt;
 pub mod connect;
-pub mod dispatcher;
+mod dispatcher;
 mod lane;
 pub mod sender;
 
 use crate::accept::FreshDeliveries;
 use crate::error::{Error, Kind, Result};
 use crate::id::DeliveryId;
-use dispatcher::Tools;
+use attempt::Tools;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, watch};

@@ -5,7 +5,7 @@ use super::connect::{Body, ConnectError, DialledAddress, HttpClient};
 use crate::delivery::ErrorClass;
 use crate::id::MessageId;
 use crate::signature::Signer;
-use crate::store::deliveries::Response;
+use crate::store::attempts::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;

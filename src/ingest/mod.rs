@@ -6,9 +6,14 @@ mod request;
 
 pub use request::Limits;
 
+use crate::http::method_not_allowed;
 use actix_web::web;
 
 /// The routes of every dialect.
 pub fn configure(routes: &mut web::ServiceConfig) {
-    routes.service(web::resource("/sse/webhook").route(web::post().to(jimo::receive)));
+    routes.service(
+        web::resource("/sse/webhook")
+            .route(web::post().to(jimo::receive))
+            .default_service(web::to(|| async { method_not_allowed("POST") })),
+    );
 }

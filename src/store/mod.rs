@@ -2,9 +2,11 @@
 //! this folder only, one file per group of tables; callers own the transaction. Knows no HTTP.
 
 pub mod access;
+pub mod attempts;
 pub mod catalog;
 pub mod deliveries;
 pub mod events;
+pub mod history;
 pub mod profiles;
 pub mod projection;
 pub mod webhooks;

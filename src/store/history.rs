@@ -1,0 +1,265 @@
+//! The history of deliveries as pages read it: lists, one delivery, what waits, how it went lately.
+//! Every list is bounded, and every condition has an index behind it.
+
+use super::deliveries::next_due_ms;
+use super::word;
+use crate::delivery::{DeliveryState, ErrorClass};
+use crate::error::{Error, Result};
+use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// Counts for people stop here: "more than 1,000" says as much as the number, and costs no scan.
+pub const COUNT_LIMIT: i64 = 1_000;
+
+/// A webhook's health is read from this many of its newest deliveries.
+const RECENT_DELIVERIES: i64 = 100;
+
+/// How much is waiting for a webhook, each counted up to [`COUNT_LIMIT`] + 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waiting {
+    /// Pending deliveries.
+    pub pending: i64,
+    /// Held deliveries.
+    pub held: i64,
+    /// When the next attempt is due, Unix milliseconds.
+    pub next_attempt_at_ms: Option<i64>,
+}
+
+/// How much is waiting for a webhook.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn waiting(connection: &Connection, webhook: WebhookId) -> Result<Waiting> {
+    let count = |state: &str| -> Result<i64> {
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = '{state}' LIMIT {})",
+            COUNT_LIMIT + 1
+        );
+        Ok(connection
+            .prepare_cached(&sql)?
+            .query_row([webhook], |row| row.get(0))?)
+    };
+    Ok(Waiting {
+        pending: count("pending")?,
+        held: count("held")?,
+        next_attempt_at_ms: next_due_ms(connection, webhook, 0)?,
+    })
+}
+
+/// The outcomes of a webhook's newest [`RECENT_DELIVERIES`] deliveries.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RecentOutcomes {
+    /// Succeeded.
+    pub succeeded: i64,
+    /// Failed for good.
+    pub failed: i64,
+    /// Failed and to be tried again.
+    pub retrying: i64,
+    /// When the newest attempt began, Unix milliseconds.
+    pub last_attempt_at_ms: Option<i64>,
+}
+
+/// The outcomes of a webhook's newest deliveries.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn recent_outcomes(connection: &Connection, webhook: WebhookId) -> Result<RecentOutcomes> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT coalesce(sum(state = 'succeeded'), 0) AS succeeded, coalesce(sum(state = 'failed'), 0) AS failed,
+                coalesce(sum(state = 'pending' AND attempts > 0), 0) AS retrying, max(last_attempt_at_ms) AS last
+             FROM (SELECT state, attempts, last_attempt_at_ms FROM delivery WHERE webhook_id = ?1 ORDER BY id DESC LIMIT ?2)",
+        )?
+        .query_row(params![webhook, RECENT_DELIVERIES], |row| {
+            Ok(RecentOutcomes {
+                succeeded: row.get("succeeded")?,
+                failed: row.get("failed")?,
+                retrying: row.get("retrying")?,
+                last_attempt_at_ms: row.get("last")?,
+            })
+        })?)
+}
+
+/// A delivery as lists and its page show it.
+#[derive(Debug, Clone)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// The event type of its message.
+    pub event_type: String,
+    /// The message.
+    pub message: MessageId,
+    /// The event.
+    pub event: Option<EventId>,
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// What people call the webhook.
+    pub webhook_name: String,
+    /// Whether the webhook is gone.
+    pub webhook_deleted: bool,
+    /// Attempts made.
+    pub attempts: i64,
+    /// Attempts of the schedule.
+    pub automatic_attempts: i64,
+    /// When the next one is due, Unix milliseconds.
+    pub next_attempt_at_ms: Option<i64>,
+    /// When the last one began, Unix milliseconds.
+    pub last_attempt_at_ms: Option<i64>,
+    /// The last answer's status.
+    pub last_status: Option<u16>,
+    /// The last attempt's error class.
+    pub last_error: Option<ErrorClass>,
+}
+
+const DELIVERY_COLUMNS: &str = "SELECT d.id, d.state, m.type, d.message_id, d.event_id, d.webhook_id, w.name AS webhook_name,
+        w.deleted_at_ms IS NOT NULL AS webhook_deleted, d.attempts, d.automatic_attempts, d.next_attempt_at_ms,
+        d.last_attempt_at_ms, d.last_status, d.last_error
+     FROM delivery d JOIN message m ON m.id = d.message_id JOIN webhook w ON w.id = d.webhook_id";
+
+fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    Ok(DeliveryRow {
+        id: row.get("id")?,
+        state: word(row, "state", DeliveryState::parse)?,
+        event_type: row.get("type")?,
+        message: row.get("message_id")?,
+        event: row.get("event_id")?,
+        webhook: row.get("webhook_id")?,
+        webhook_name: row.get("webhook_name")?,
+        webhook_deleted: row.get("webhook_deleted")?,
+        attempts: row.get("attempts")?,
+        automatic_attempts: row.get("automatic_attempts")?,
+        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+        last_attempt_at_ms: row.get("last_attempt_at_ms")?,
+        last_status: row.get("last_status")?,
+        last_error: row
+            .get::<_, Option<String>>("last_error")?
+            .as_deref()
+            .and_then(ErrorClass::parse),
+    })
+}
+
+/// Which deliveries a list shows: each form has an index behind it.
+#[derive(Debug, Clone, Copy)]
+pub enum DeliveryFilter {
+    /// All of a workspace.
+    All,
+    /// The failed ones of a workspace.
+    Failed,
+    /// One webhook's history.
+    Webhook(WebhookId),
+}
+
+/// A page of deliveries, newest first, before `before`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn page(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    filter: DeliveryFilter,
+    before: Option<DeliveryId>,
+    limit: usize,
+) -> Result<Vec<DeliveryRow>> {
+    let (condition, webhook) = match filter {
+        DeliveryFilter::All => ("d.workspace_id = ?1 AND ?2 IS NULL", None),
+        DeliveryFilter::Failed => (
+            "d.workspace_id = ?1 AND d.state = 'failed' AND ?2 IS NULL",
+            None,
+        ),
+        DeliveryFilter::Webhook(id) => ("w.workspace_id = ?1 AND d.webhook_id = ?2", Some(id)),
+    };
+    let sql =
+        format!("{DELIVERY_COLUMNS} WHERE {condition} AND d.id < ?3 ORDER BY d.id DESC LIMIT ?4");
+    let before = before.unwrap_or(DeliveryId::from_i64(i64::MAX));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement
+        .query_map(params![workspace, webhook, before, limit], delivery_row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// The deliveries of one event, oldest first, at most `limit`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn of_event(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    event: EventId,
+    limit: usize,
+) -> Result<Vec<DeliveryRow>> {
+    let sql = format!(
+        "{DELIVERY_COLUMNS} WHERE d.event_id = ?2 AND d.workspace_id = ?1 ORDER BY d.id LIMIT ?3"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement
+        .query_map(params![workspace, event, limit], delivery_row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// How an event's deliveries stand, looking at [`RECENT_DELIVERIES`] of them at most.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventOutcomes {
+    /// All of them.
+    pub deliveries: i64,
+    /// Succeeded.
+    pub succeeded: i64,
+    /// Failed for good.
+    pub failed: i64,
+}
+
+/// How an event's deliveries stand.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn outcomes_of_event(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    event: EventId,
+) -> Result<EventOutcomes> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) AS deliveries, coalesce(sum(state = 'succeeded'), 0) AS succeeded,
+                coalesce(sum(state = 'failed'), 0) AS failed
+             FROM (SELECT state FROM delivery WHERE event_id = ?2 AND workspace_id = ?1 LIMIT ?3)",
+        )?
+        .query_row(params![workspace, event, RECENT_DELIVERIES], |row| {
+            Ok(EventOutcomes {
+                deliveries: row.get("deliveries")?,
+                succeeded: row.get("succeeded")?,
+                failed: row.get("failed")?,
+            })
+        })?)
+}
+
+/// One delivery of a workspace.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn get(connection: &Connection, workspace: WorkspaceId, id: DeliveryId) -> Result<DeliveryRow> {
+    let sql = format!("{DELIVERY_COLUMNS} WHERE d.id = ?2 AND d.workspace_id = ?1");
+    connection
+        .prepare_cached(&sql)?
+        .query_row(params![workspace, id], delivery_row)
+        .optional()?
+        .ok_or_else(|| Error::not_found("delivery"))
+}
+
+/// The exact bytes of a message.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn message_body(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: MessageId,
+) -> Result<Vec<u8>> {
+    connection
+        .prepare_cached("SELECT body FROM message WHERE workspace_id = ?1 AND id = ?2")?
+        .query_row(params![workspace, id], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| Error::not_found("message"))
+}
