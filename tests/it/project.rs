@@ -3,7 +3,7 @@
 
 use crate::support::load::Load;
 use crate::support::server::{identify_body, track_body};
-use crate::support::{Data, Server, Visitor, dice, wait_for_value, wait_until};
+use crate::support::{Data, Server, Visitor, dice, kills, wait_for_value, wait_until};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -194,13 +194,12 @@ fn every_event_is_on_its_profiles_timeline() {
 
 #[test]
 fn each_event_is_projected_exactly_once_over_kills() {
-    const KILLS: usize = 4;
     let mut dice = dice("each_event_is_projected_exactly_once_over_kills");
     let data = Data::new();
     let tenant = data.tenant("Acme");
     let mut server = data.serve();
     let load = Load::start(&server.url, &tenant.key, 4, 25);
-    for kill in 0..KILLS {
+    for kill in 0..kills() {
         let before = load.acknowledged();
         wait_until("some events to be acknowledged", || {
             (load.acknowledged() > before + 20).then_some(())
