@@ -95,7 +95,7 @@
     if (key === "j") move(1);
     else if (key === "k") move(-1);
     else if (key === "?") help.showModal();
-    else if (key === "r") document.querySelector("[data-retry]")?.focus();
+    else if (key === "r") document.querySelector("[data-retry]")?.click();
     else if (key === "c") document.querySelector("[data-id] ~ [data-copy]")?.click();
     else if (key === "/") {
       const search = document.querySelector("[data-search]");

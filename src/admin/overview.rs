@@ -9,6 +9,7 @@ use super::login::LAST_WORKSPACE_COOKIE;
 use super::session::Visitor;
 use super::view::{CopyBlock, Section, Shell, State, When};
 use crate::access::Role;
+use crate::delivery::DeliveryState;
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
 use crate::store::deliveries::{self, COUNT_LIMIT, DeliveryFilter};
@@ -238,7 +239,11 @@ fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64
             href: format!("{base}/webhooks/{}", webhook.id),
             name: webhook.name,
             about,
-            state: Some(State::of_webhook(webhook.state)),
+            state: Some(match webhook.state {
+                WebhookState::Active if outcomes.failed > 0 => State::of_attempt(false),
+                WebhookState::Active => State::of_delivery(DeliveryState::Pending, 1),
+                state => State::of_webhook(state),
+            }),
             when: outcomes.last_attempt_at_ms.map(|at| When::new(at, now_ms)),
         });
     }

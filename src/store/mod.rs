@@ -328,7 +328,7 @@ struct UnknownWord(String);
 /// Reads a column that holds one of a closed set of words.
 fn word<T>(
     row: &rusqlite::Row<'_>,
-    column: &str,
+    column: impl rusqlite::RowIndex,
     parse: impl Fn(&str) -> Option<T>,
 ) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
