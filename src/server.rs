@@ -46,6 +46,8 @@ const ACCEPT_BACKLOG: u32 = 4_096;
 pub struct Server {
     /// Where it can be reached.
     pub public_url: Url,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// The file.
     pub database: PathBuf,
     /// How to make the first user, while there is none.
@@ -105,7 +107,8 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             config.listen
         )
     })?;
-    let public_url = public_url(config, listener.local_addr()?)?;
+    let address = listener.local_addr()?;
+    let public_url = public_url(config, address)?;
     let (setup, setup_link) = if has_users {
         (SetupToken::none(), None)
     } else {
@@ -153,6 +156,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let handle = http.handle();
     Ok(Server {
         public_url,
+        address,
         database: files.database().to_owned(),
         setup_link,
         http: handle,

@@ -32,7 +32,8 @@ pub use setup::SetupToken;
 
 use actix_web::guard::GuardContext;
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, get, post, resource};
+use actix_web::web::{self, post, resource};
+use actix_web::{Route, guard};
 use answer::missing;
 
 /// Adds the pages to an app.
@@ -44,7 +45,7 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
     // The guard keeps this scope from swallowing paths that are not pages.
     cfg.service(
         web::scope("")
-            .guard(actix_web::guard::fn_guard(is_page))
+            .guard(guard::fn_guard(is_page))
             .wrap(from_fn(csrf::guard))
             .wrap(headers::of_pages())
             .app_data(web::PayloadConfig::new(forms::MAX_FORM_BYTES))
@@ -63,6 +64,11 @@ fn is_page(context: &GuardContext<'_>) -> bool {
         first,
         Some("" | "login" | "logout" | "setup" | "workspaces" | "w")
     )
+}
+
+/// Looking: HEAD asks for the same as GET, less the body, which actix leaves out.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A path whose other methods do not exist.

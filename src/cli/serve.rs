@@ -76,6 +76,12 @@ fn greet(server: &Server) {
         rusqlite::version()
     );
     println!("  open   {url}");
+    if url.scheme() != "http" || url.port() != Some(server.address.port()) {
+        println!(
+            "  from   http://{} (what a proxy forwards to)",
+            server.address
+        );
+    }
     println!("  file   {}", server.database.display());
     if let Some(link) = &server.setup_link {
         println!("  setup  {link}");
