@@ -518,6 +518,20 @@ fn serde_urlencoded(fields: &[(&str, &str)]) -> String {
 
 // OTHER TENANTS -----------------------------------------------------------------------------
 
+/// Pages of a workspace that show no thing of their own.
+const LISTS: [&str; 8] = [
+    "",
+    "events",
+    "profiles",
+    "webhooks",
+    "webhooks/new",
+    "deliveries",
+    "keys",
+    "rename",
+];
+/// Pages outside every workspace; who is in none sees them too.
+const DOORS: [&str; 5] = ["/", "/login", "/logout", "/setup", "/workspaces"];
+
 /// A box with two tenants; Bob belongs to the second only.
 struct Neighbours {
     the: Box,
@@ -586,19 +600,9 @@ impl Neighbours {
 fn another_tenants_pages_look_like_pages_that_do_not_exist() {
     let n = Neighbours::new();
     let ann = n.the.ann();
-    let lists = [
-        "",
-        "events",
-        "profiles",
-        "webhooks",
-        "webhooks/new",
-        "deliveries",
-        "keys",
-        "rename",
-    ];
     let nowhere = n.bob.get("/w/nowhere/events");
     assert_eq!(nowhere.status, 404);
-    for list in lists {
+    for list in LISTS {
         let path = |workspace: &str| {
             format!("/w/{workspace}/{list}")
                 .trim_end_matches('/')
@@ -642,6 +646,113 @@ fn another_tenants_pages_look_like_pages_that_do_not_exist() {
             "{real} has other bytes for a stranger"
         );
     }
+}
+
+/// The routes of the pages as the code lists them, method and path.
+fn routes_of_the_code() -> BTreeSet<String> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin/mod.rs");
+    let code = std::fs::read_to_string(file).unwrap();
+    let mut routes = BTreeSet::new();
+    let mut path = "";
+    for line in code.lines().map(str::trim) {
+        if line.starts_with("//") {
+            continue;
+        }
+        if let Some((_, after)) = line.split_once("at(\"/") {
+            path = after.split('"').next().unwrap();
+        }
+        for (call, method) in [("get().to(", "GET"), ("post().to(", "POST")] {
+            if line.contains(call) && !line.contains("resource(\"/static") {
+                routes.insert(format!("{method} /{path}"));
+            }
+        }
+    }
+    routes
+}
+
+#[test]
+fn every_route_of_the_pages_is_tried_by_strangers() {
+    let n = Neighbours::new();
+    let general = |path: &str| {
+        let parts: Vec<_> = path
+            .split('/')
+            .map(|part| match part {
+                part if part == n.the.tenant.slug => "{workspace}",
+                part if part.contains('_') => "{id}",
+                part => part,
+            })
+            .collect();
+        parts.join("/").trim_end_matches('/').to_owned()
+    };
+    let lists = LISTS.iter().map(|list| n.the.path(list));
+    let things = n.things().into_iter().map(|(real, _)| n.the.path(&real));
+    let mut tried: BTreeSet<String> = lists
+        .chain(things)
+        .map(|path| format!("GET {}", general(&path)))
+        .collect();
+    let changes = n.the.unsafe_routes(&n.delivery).into_iter();
+    tried.extend(changes.map(|(path, _)| format!("POST {}", general(&path))));
+    let untried: Vec<_> = routes_of_the_code()
+        .into_iter()
+        .filter(|route| {
+            let is_door = DOORS
+                .iter()
+                .any(|door| route.ends_with(&format!(" {door}")));
+            !is_door && !tried.contains(route)
+        })
+        .collect();
+    assert!(
+        untried.is_empty(),
+        "add these to the isolation tests: {untried:?}"
+    );
+    assert!(tried.len() > 20 && routes_of_the_code().len() > 20);
+}
+
+#[test]
+fn only_an_operator_makes_workspaces() {
+    let the = Box::new();
+    let arguments = [
+        "user",
+        "create",
+        "--email",
+        "root@example.com",
+        "--name",
+        "Root",
+        "--operator",
+        "--password-stdin",
+        "--json",
+    ];
+    let output = the.data.run_with_input(&arguments, PASSWORD);
+    assert!(output.status.success(), "{output:?}");
+    let before = the.changes();
+    let fields = [("name", "Second Workspace")];
+    let page = the.ann().post("/workspaces", &fields);
+    assert!(matches!(page.status, 403 | 404), "{}", page.status);
+    let root = Visitor::signed_in(&the.server, "root@example.com");
+    let csrf = root.csrf();
+    let signed = [("name", "Second Workspace"), ("csrf", csrf.as_str())];
+    for headers in [
+        vec![],
+        vec![("origin", "null")],
+        vec![("origin", "https://evil.example")],
+    ] {
+        let page = root.send(Method::POST, "/workspaces", &headers, Some(&signed));
+        assert_eq!(page.status, 403, "{headers:?}");
+    }
+    assert_eq!(
+        root.post_as_is("/workspaces", &fields).status,
+        403,
+        "without a token"
+    );
+    assert_eq!(the.changes(), before);
+    root.submit("/workspaces", &fields);
+    root.see("/w/second-workspace/events");
+    assert_eq!(
+        root.get(&the.path("events")).status,
+        404,
+        "an operator is no member of all"
+    );
+    assert_eq!(the.ann().get("/w/second-workspace").status, 404);
 }
 
 #[test]

@@ -74,3 +74,10 @@ pub(crate) fn dice(test: &str) -> fastrand::Rng {
     println!("{test}: seed {seed}; run again with PILLARBOX_TEST_SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }
+
+/// How many times a test kills the box; `PILLARBOX_TEST_KILLS` makes a soak of it.
+pub(crate) fn kills() -> usize {
+    std::env::var("PILLARBOX_TEST_KILLS")
+        .ok()
+        .map_or(10, |text| text.parse().unwrap())
+}
