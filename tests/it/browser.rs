@@ -4,9 +4,11 @@ use crate::support::server::Process;
 use crate::support::{Answer, Data, Receiver, wait_at_most};
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,14 +29,43 @@ fn program(name: &str) -> PathBuf {
 struct Browser {
     driver: Process,
     driver_url: String,
-    profile: tempfile::TempDir,
+    /// Its profile and whatever else it leaves behind.
+    folder: tempfile::TempDir,
+}
+
+/// The driver starts Chromium apart from itself, so it is asked to end it, also after a failure.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let address = self.driver_url.trim_start_matches("http://");
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            return;
+        };
+        let request = format!("GET /shutdown HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        if stream.write_all(request.as_bytes()).is_err() {
+            return;
+        }
+        let started = Instant::now();
+        while self.driver.exit_status().is_none() && started.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Chromium writes to its folder until the end of its last process.
+        while std::fs::remove_dir_all(self.folder.path()).is_err()
+            && self.folder.path().exists()
+            && started.elapsed() < PATIENCE
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 impl Browser {
     fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let driver = Process::start(
             "chromedriver",
-            Command::new(program("chromedriver")).arg("--port=0"),
+            Command::new(program("chromedriver"))
+                .arg("--port=0")
+                .env("TMPDIR", folder.path()),
         );
         let port = wait_at_most(PATIENCE, "chromedriver to say its port", || {
             let written = driver.log.text();
@@ -45,12 +76,15 @@ impl Browser {
         Self {
             driver,
             driver_url: format!("http://127.0.0.1:{port}"),
-            profile: tempfile::tempdir().unwrap(),
+            folder,
         }
     }
 
     async fn client(&self) -> Client {
-        let profile = format!("--user-data-dir={}", self.profile.path().display());
+        let profile = format!(
+            "--user-data-dir={}",
+            self.folder.path().join("profile").display()
+        );
         let capabilities = json!({
             "goog:chromeOptions": {
                 "binary": program("chromium"),
@@ -104,7 +138,7 @@ async fn body_text(client: &Client) -> String {
 
 /// Loads the page again until its text has this.
 async fn reload_until(client: &Client, wanted: &str) {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     loop {
         let text = body_text(client).await;
         if text.contains(wanted) {
@@ -188,7 +222,7 @@ fn an_admin_signs_in_makes_a_webhook_and_sees_a_delivery() {
             .await
             .unwrap();
         type_into(&client, "input[name=name]", "\u{e007}").await;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         while client.current_url().await.unwrap().path().ends_with("/new") {
             assert!(
                 started.elapsed() < PATIENCE,
