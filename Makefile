@@ -23,9 +23,9 @@ bench: tools-bench
 	$(CARGO) build --locked --release
 	$(CARGO) bench --locked --bench bench
 
-# The suites that take longer than a minute each.
-soak: tools-test
-	$(CARGO) test --locked --release --test soak
+# The suites that kill the box, at length.
+soak:
+	PILLARBOX_TEST_KILLS=200 $(CARGO) test --locked --release --test it -- --nocapture kill
 
 tools-test:
 	@./tests/install-tools chromium:chromium chromedriver:chromium-driver

@@ -46,7 +46,7 @@ const RESPONSE_HEAD_BYTES: usize = 64 * 1_024;
 const IDLE_CONNECTIONS_PER_HOST: usize = 8;
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts on their way may take this long to end when the box stops (promise 13).
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(22);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 const PROJECTOR_SLICE_EVENTS: usize = 1_000;
 const PROJECTOR_GATHER_MS: u64 = 100;
 

@@ -1,1 +1,0 @@
-//! The suites that take longer than a minute each.
