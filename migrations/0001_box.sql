@@ -1,6 +1,11 @@
 -- The first shape of the box. Ids are Snowflakes: time order is key order. Times are Unix
 -- milliseconds in UTC. JSON is kept as the text that came.
 
+CREATE TABLE key_check (
+    id     INTEGER PRIMARY KEY CHECK (id = 1), -- there is one
+    sealed BLOB NOT NULL                    -- a known text, sealed with the key file that belongs to this file
+) STRICT;
+
 -- TENANTS AND PEOPLE ------------------------------------------------------------------------
 
 CREATE TABLE workspace (

@@ -78,6 +78,14 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     pub allow_target: Vec<IpNet>,
+    /// A proxy whose X-Forwarded-For names the client, such as 127.0.0.1/32; may be repeated
+    #[arg(
+        long,
+        env = "PILLARBOX_TRUSTED_PROXY",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub trusted_proxy: Vec<IpNet>,
     /// Let people sign in over plain http on more than this machine; passwords then travel readable
     #[arg(long, env = "PILLARBOX_INSECURE_HTTP")]
     pub insecure_http: bool,
@@ -100,6 +108,11 @@ impl ServeOptions {
                 other.allow_target
             } else {
                 self.allow_target
+            },
+            trusted_proxy: if self.trusted_proxy.is_empty() {
+                other.trusted_proxy
+            } else {
+                self.trusted_proxy
             },
             insecure_http: self.insecure_http || other.insecure_http,
             retry_schedule: self.retry_schedule.or(other.retry_schedule),
@@ -128,6 +141,8 @@ struct FileOptions {
     public_url: Option<Url>,
     #[serde(alias = "allow_target", default)]
     allow_target: Vec<IpNet>,
+    #[serde(alias = "trusted_proxy", default)]
+    trusted_proxy: Vec<IpNet>,
     #[serde(alias = "insecure_http", default)]
     insecure_http: bool,
     #[serde(alias = "retry_schedule")]
@@ -155,6 +170,7 @@ impl FileOptions {
             listen: self.listen,
             public_url: self.public_url,
             allow_target: self.allow_target,
+            trusted_proxy: self.trusted_proxy,
             insecure_http: self.insecure_http,
             retry_schedule,
             log: self.log,
@@ -173,6 +189,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Private networks that webhooks may be sent to.
     pub allow_target: Vec<IpNet>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxy: Vec<IpNet>,
     /// Whether people may sign in over plain http on more than this machine.
     pub insecure_http: bool,
     /// When failed deliveries are tried again.
@@ -199,6 +217,7 @@ impl Config {
             listen,
             public_url: options.public_url.map(checked_public_url).transpose()?,
             allow_target: options.allow_target,
+            trusted_proxy: options.trusted_proxy,
             insecure_http: options.insecure_http,
             retry_schedule: options.retry_schedule.unwrap_or_default(),
             log: options.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),

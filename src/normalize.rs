@@ -121,9 +121,10 @@ fn name_refusal(name: &str, field: &str) -> Option<(&'static str, String)> {
             format!("{field} holds a control character; remove it."),
         ));
     }
+    let visible = name.trim_start();
     let reserved = RESERVED_PREFIXES
         .iter()
-        .find(|prefix| name.starts_with(**prefix))?;
+        .find(|prefix| visible.starts_with(**prefix))?;
     let detail = format!("Names that start with \"{reserved}\" are the box's own; choose another.");
     Some(("reserved_name", detail))
 }
@@ -204,6 +205,7 @@ mod tests {
             "profile.created",
             "admin.x",
             "customer.y",
+            " system.x",
         ] {
             assert_eq!(track(name, "u").unwrap_err().code(), "reserved_name");
         }

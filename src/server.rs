@@ -73,11 +73,18 @@ pub struct Server {
 pub fn start(config: &Config) -> anyhow::Result<Server> {
     let files = Files::prepare(&config.data_dir)?;
     let lock = files.lock_for_server()?;
+    // Before anything is sent: a port that is taken must not cost anyone a delivery.
+    let listener = std::net::TcpListener::bind(config.listen).with_context(|| {
+        format!(
+            "listening on {}; is another program using the port?",
+            config.listen
+        )
+    })?;
     let connection = files
         .open_writer()
         .with_context(|| format!("opening {}", files.database().display()))?;
     let ids = Arc::new(store::id_generator(&connection, SERVER_NODE)?);
-    let catalog = CatalogHandle::open(&connection, files.vault())?;
+    let (catalog, version) = CatalogHandle::open(&connection, files.vault())?;
     let has_users = store::access::has_users(&connection)?;
     let readers = files.readers()?;
     let (writer, writer_thread) = Writer::start(connection, config.writer_limits())?;
@@ -103,12 +110,6 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     )
     .start(log_grew, Arc::clone(&stop_projector))?;
 
-    let listener = std::net::TcpListener::bind(config.listen).with_context(|| {
-        format!(
-            "listening on {}; is another program using the port?",
-            config.listen
-        )
-    })?;
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;
     let (setup, setup_link) = if has_users {
@@ -123,6 +124,8 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let settings = admin::Settings {
         public_url: public_url.clone(),
         insecure_http: config.insecure_http,
+        listens_on_network: !address.ip().is_loopback(),
+        trusted_proxies: config.trusted_proxy.clone(),
         allowed_targets: config.allow_target.clone(),
         attempts: config.retry_schedule.attempts(),
     };
@@ -164,7 +167,11 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         setup_link,
         http: handle,
         http_task: actix_web::rt::spawn(http),
-        catalog_task: actix_web::rt::spawn(follow_other_processes(writer.clone(), catalog)),
+        catalog_task: actix_web::rt::spawn(follow_other_processes(
+            writer.clone(),
+            catalog,
+            version,
+        )),
         writer,
         stop_dispatcher,
         stop_projector,

@@ -13,6 +13,7 @@ use crate::store::writer::Writer;
 use crate::time::now_ms;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
+use ipnet::IpNet;
 use rusqlite::Connection;
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -31,7 +32,7 @@ pub(super) struct Desk {
     pub(super) settings: web::Data<Settings>,
     /// When the request came, Unix milliseconds.
     pub(super) now_ms: i64,
-    /// The peer; `X-Forwarded-For` can be forged by anyone, so it is not read.
+    /// Who asks: the peer, or whom a trusted proxy names.
     pub(super) address: Option<IpAddr>,
 }
 
@@ -50,15 +51,17 @@ impl Desk {
     /// # Errors
     /// When the app was put together without one of the parts.
     pub(super) fn of(request: &HttpRequest) -> Result<Self> {
+        let settings: web::Data<Settings> = data(request)?;
+        let address = client_address(request, &settings.trusted_proxies);
         Ok(Self {
             readers: data(request)?,
             writer: data(request)?,
             ids: data(request)?,
             catalog: data(request)?,
             vault: data(request)?,
-            settings: data(request)?,
+            settings,
             now_ms: now_ms(),
-            address: request.peer_addr().map(|peer| peer.ip()),
+            address,
         })
     }
 
@@ -146,4 +149,43 @@ pub(super) fn data<T: 'static>(request: &HttpRequest) -> Result<web::Data<T>> {
             std::any::type_name::<T>()
         ))
     })
+}
+
+/// The peer's address, unless the peer is a trusted proxy: then the last address in
+/// `X-Forwarded-For`, the one that the proxy itself wrote. From anyone else the header is only a claim.
+fn client_address(request: &HttpRequest, trusted: &[IpNet]) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    if !trusted.iter().any(|net| net.contains(&peer)) {
+        return Some(peer);
+    }
+    let forwarded = request.headers().get_all("x-forwarded-for").last();
+    let last =
+        forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    Some(last.unwrap_or(peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn only_a_trusted_proxy_names_the_client() {
+        let request = |peer: &str| {
+            TestRequest::default()
+                .peer_addr(format!("{peer}:1").parse().unwrap())
+                .insert_header(("x-forwarded-for", "203.0.113.66, 198.51.100.7"))
+                .to_http_request()
+        };
+        let trusted: Vec<IpNet> = vec!["127.0.0.1/32".parse().unwrap()];
+        let named = client_address(&request("127.0.0.1"), &trusted).unwrap();
+        assert_eq!(named.to_string(), "198.51.100.7");
+        let peer = client_address(&request("10.0.0.9"), &trusted).unwrap();
+        assert_eq!(peer.to_string(), "10.0.0.9");
+        assert!(
+            client_address(&request("127.0.0.1"), &[])
+                .unwrap()
+                .is_loopback()
+        );
+    }
 }

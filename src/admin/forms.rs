@@ -10,9 +10,12 @@ use actix_web::{FromRequest, HttpRequest, web};
 use askama::Template;
 use askama::filters::HtmlSafe;
 use futures_util::future::LocalBoxFuture;
+use std::time::Duration;
 
 /// A form has at most this many bytes.
 pub(super) const MAX_FORM_BYTES: usize = 64 * 1_024;
+/// A form must be here within this time (promise 17).
+const FORM_TIMEOUT: Duration = Duration::from_secs(20);
 /// A form has at most this many fields.
 const MAX_FIELDS: usize = 500;
 /// The field that carries the session's form token.
@@ -38,7 +41,15 @@ impl FromRequest for Form {
             .to_owned();
         let bytes = web::Bytes::from_request(request, payload);
         Box::pin(async move {
-            let bytes = bytes.await.map_err(|_| {
+            let Ok(bytes) = tokio::time::timeout(FORM_TIMEOUT, bytes).await else {
+                return Err(Error::new(
+                    Kind::TimedOut,
+                    "form_timeout",
+                    "The form did not arrive in time; nothing was changed. Send it again.",
+                )
+                .into());
+            };
+            let bytes = bytes.map_err(|_| {
                 Error::new(
                     Kind::TooLarge,
                     "form_too_large",

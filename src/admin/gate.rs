@@ -21,6 +21,8 @@ const FREE_ADDRESS_FAILURES: u32 = 50;
 const FIRST_DELAY_MS: i64 = 1_000;
 /// No delay is longer, so that nobody can lock another out for good.
 const LONGEST_DELAY_MS: i64 = WINDOW_MS;
+/// Before any time that requests carry, so that two of them at once never wait for each other.
+const NO_WAIT: i64 = 0;
 /// Accounts and addresses that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 /// What an unknown email is checked against, so that it takes as long as a known one (promise 25).
@@ -81,7 +83,9 @@ impl Gate {
             .filter_map(|guesser| failures.get(guesser))
             .map(|known| known.wait_until_ms - now_ms)
             .max()
-            .unwrap_or(0);
+            .unwrap_or(0)
+            // A clock that was set back must not make a delay longer than any delay is.
+            .min(LONGEST_DELAY_MS);
         if wait_ms > 0 {
             return Err(TooMany {
                 retry_after_s: wait_ms.div_ceil_s(),
@@ -94,13 +98,16 @@ impl Gate {
             let known = failures.entry(guesser.clone()).or_insert(Failures {
                 count: 0,
                 first_at_ms: now_ms,
-                wait_until_ms: now_ms,
+                wait_until_ms: NO_WAIT,
             });
             if now_ms - known.first_at_ms.max(known.wait_until_ms) >= WINDOW_MS {
                 (known.count, known.first_at_ms) = (0, now_ms);
             }
             known.count = known.count.saturating_add(1);
-            known.wait_until_ms = now_ms + delay_ms(known.count, guesser.free_failures());
+            known.wait_until_ms = match delay_ms(known.count, guesser.free_failures()) {
+                0 => NO_WAIT,
+                delay_ms => now_ms + delay_ms,
+            };
         }
         Ok(())
     }
@@ -116,6 +123,7 @@ impl Gate {
                 Guesser::Address(_) => {
                     if let Some(known) = failures.get_mut(guesser) {
                         known.count = known.count.saturating_sub(1);
+                        known.wait_until_ms = NO_WAIT;
                     }
                 }
             }

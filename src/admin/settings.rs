@@ -7,6 +7,10 @@ pub struct Settings {
     pub public_url: url::Url,
     /// Whether passwords may travel without TLS to anything but this machine.
     pub insecure_http: bool,
+    /// Whether the box listens on more than this machine's own addresses.
+    pub listens_on_network: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Networks that webhooks may reach although they are private.
     pub allowed_targets: Vec<ipnet::IpNet>,
     /// Automatic attempts that the schedule gives a delivery.
@@ -22,7 +26,7 @@ impl Settings {
             Some(url::Host::Ipv6(address)) => address.is_loopback(),
             None => false,
         };
-        self.public_url.scheme() != "https" && !is_local
+        self.public_url.scheme() != "https" && (self.listens_on_network || !is_local)
     }
 }
 
@@ -32,15 +36,20 @@ mod tests {
 
     #[test]
     fn passwords_stay_on_this_machine_or_under_tls() {
-        let exposes = |public_url: &str| {
+        let judge = |public_url: &str, listens_on_network| {
             Settings {
                 public_url: public_url.parse().unwrap(),
                 insecure_http: false,
+                listens_on_network,
+                trusted_proxies: Vec::new(),
                 allowed_targets: Vec::new(),
                 attempts: 10,
             }
             .exposes_passwords()
         };
+        let exposes = |public_url| judge(public_url, false);
+        assert!(judge("http://127.0.0.1:8080/", true));
+        assert!(!judge("https://box.example.com/", true));
         assert!(!exposes("https://box.example.com/"));
         assert!(!exposes("http://127.0.0.1:8080/"));
         assert!(!exposes("http://[::1]:8080/"));

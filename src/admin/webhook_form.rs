@@ -345,6 +345,8 @@ mod tests {
         let mut settings = Settings {
             public_url: "http://localhost:8080/".parse().unwrap(),
             insecure_http: false,
+            listens_on_network: false,
+            trusted_proxies: Vec::new(),
             allowed_targets: Vec::new(),
             attempts: 10,
         };

@@ -9,6 +9,7 @@ use crate::secret::Vault;
 use crate::store::{self, Files};
 use crate::time::now_ms;
 use rusqlite::Connection;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Runs one change in one transaction of its own, whether or not a server runs beside it.
@@ -37,11 +38,16 @@ fn command_ids(connection: &Connection) -> Result<IdGenerator, Error> {
 }
 
 /// Prints what a command made: one JSON object, or lines for a person.
-pub(super) fn print(json: bool, object: &serde_json::Value, lines: &[String]) -> ExitCode {
+pub(super) fn print(
+    json: bool,
+    object: &serde_json::Value,
+    lines: &[String],
+) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
     if json {
-        println!("{object}");
+        writeln!(out, "{object}")?;
     } else {
-        lines.iter().for_each(|line| println!("{line}"));
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }

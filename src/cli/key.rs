@@ -60,9 +60,5 @@ pub(super) fn run(
         format!("API key made: {}", key.id),
         format!("Shown this once: {}", key.key),
     ];
-    Ok(print(
-        create.json,
-        &json!({"id": key.id, "key": key.key}),
-        &lines,
-    ))
+    print(create.json, &json!({"id": key.id, "key": key.key}), &lines)
 }

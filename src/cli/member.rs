@@ -43,9 +43,9 @@ pub(super) fn run(which: &BoxOptions, Command::Add(add): Command) -> anyhow::Res
     })?;
     let role = add.role.as_str();
     let object = json!({"workspace": workspace, "user": user, "role": role});
-    Ok(print(
+    print(
         add.json,
         &object,
         &[format!("{} is now {role} of {}", add.email, add.workspace)],
-    ))
+    )
 }

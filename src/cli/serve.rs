@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::sample;
 use crate::server::{self, Server};
 use crate::time::now_ms;
+use std::io::Write;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -21,6 +22,8 @@ pub(super) fn start_log(filter: &str) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)
+        // A log that cannot be written (a full disk, a closed pipe) must not end the box.
+        .log_internal_errors(false)
         .try_init()
         .map_err(|e| anyhow::anyhow!("starting the log: {e}"))
 }
@@ -68,27 +71,41 @@ pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Says where the box is. Whoever started it may have closed the pipe, which is no reason to stop.
 fn greet(server: &Server) {
+    let mut out = std::io::stdout().lock();
+    if let Err(e) = write_greeting(&mut out, server) {
+        tracing::warn!(error = %e, "the greeting could not be printed");
+    }
+}
+
+fn write_greeting(out: &mut impl Write, server: &Server) -> std::io::Result<()> {
     let url = &server.public_url;
-    println!(
+    writeln!(
+        out,
         "Pillarbox {} (SQLite {})",
         env!("CARGO_PKG_VERSION"),
         rusqlite::version()
-    );
-    println!("  open   {url}");
+    )?;
+    writeln!(out, "  open   {url}")?;
     if url.scheme() != "http" || url.port() != Some(server.address.port()) {
-        println!(
+        writeln!(
+            out,
             "  from   http://{} (what a proxy forwards to)",
             server.address
-        );
+        )?;
     }
-    println!("  file   {}", server.database.display());
+    writeln!(out, "  file   {}", server.database.display())?;
     if let Some(link) = &server.setup_link {
-        println!("  setup  {link}");
-        println!("         makes the first user, workspace and API key; the link works once");
+        writeln!(out, "  setup  {link}")?;
+        writeln!(
+            out,
+            "         makes the first user, workspace and API key; the link works once"
+        )?;
     }
-    println!();
-    println!("Post an event with an API key:");
-    println!();
-    println!("{}", sample::curl(url, "YOUR_API_KEY", now_ms()));
+    writeln!(out)?;
+    writeln!(out, "Post an event with an API key:")?;
+    writeln!(out)?;
+    writeln!(out, "{}", sample::curl(url, "YOUR_API_KEY", now_ms()))?;
+    out.flush()
 }

@@ -42,5 +42,5 @@ pub(super) fn run(
             source.identity_secret
         ),
     ];
-    Ok(print(create.json, &object, &lines))
+    print(create.json, &object, &lines)
 }

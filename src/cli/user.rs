@@ -54,9 +54,9 @@ pub(super) fn run(
         manage::create_user(connection, actor, &new)
     })?;
     let object = json!({"id": user.id, "email": user.email});
-    Ok(print(
+    print(
         create.json,
         &object,
         &[format!("User {} made: {}", user.email, user.id)],
-    ))
+    )
 }

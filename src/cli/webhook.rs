@@ -60,9 +60,9 @@ pub(super) fn run(
         format!("Webhook made: {}", webhook.id),
         format!("Its signing secret: {}", webhook.secret),
     ];
-    Ok(print(
+    print(
         create.json,
         &json!({"id": webhook.id, "secret": webhook.secret}),
         &lines,
-    ))
+    )
 }

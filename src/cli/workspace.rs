@@ -33,5 +33,5 @@ pub(super) fn run(
         format!("Workspace {slug} made: {id}"),
         format!("Let someone in: pillarbox member add --workspace {slug} --email … --role owner"),
     ];
-    Ok(print(create.json, &json!({"id": id, "slug": slug}), &lines))
+    print(create.json, &json!({"id": id, "slug": slug}), &lines)
 }

@@ -4,7 +4,7 @@
 use super::connect::HttpClient;
 use super::sender::{self, AttemptLimits, Outgoing};
 use crate::delivery::{RetrySchedule, Standing, Trigger};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::IdGenerator;
 use crate::signature::Signer;
 use crate::store::Readers;
@@ -16,6 +16,9 @@ use crate::time::now_ms;
 use crate::webhook::Webhook;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long to leave the file alone when it could not take a record.
+const SETBACK: Duration = Duration::from_secs(1);
 
 /// The bounds of sending.
 #[derive(Debug, Clone)]
@@ -84,19 +87,43 @@ pub(super) async fn attempt(
         response: outcome.response,
         error: outcome.error,
     };
-    let schedule = tools.limits.schedule.clone();
+    record(tools, Arc::new(attempt), ended_at_ms).await
+}
+
+/// Has the attempt kept, and keeps at it while the file is locked or full: the receiver has been
+/// asked, and must not be asked again because the box could not write that down.
+async fn record(tools: &Tools, attempt: Arc<NewAttempt>, ended_at_ms: i64) -> Result<Standing> {
     let dice = fastrand::f64();
-    tools
-        .writer
-        .record(move |connection| {
-            let Some(before) = deliveries::standing(connection, attempt.delivery)? else {
-                // Swept while it was on its way: there is nothing left to record it on.
-                return Err(Error::not_found("delivery"));
-            };
-            let succeeded = attempt.error.is_none();
-            let after = before.after_attempt(trigger, succeeded, &schedule, ended_at_ms, dice);
-            attempts::record(connection, &attempt, &after)?;
-            Ok(after)
-        })
-        .await
+    loop {
+        let attempt = Arc::clone(&attempt);
+        let schedule = tools.limits.schedule.clone();
+        let recorded = tools
+            .writer
+            .record(move |connection| {
+                let Some(before) = deliveries::standing(connection, attempt.delivery)? else {
+                    // Swept while it was on its way: there is nothing left to record it on.
+                    return Err(Error::not_found("delivery"));
+                };
+                let after = before.after_attempt(
+                    attempt.trigger,
+                    attempt.error.is_none(),
+                    &schedule,
+                    ended_at_ms,
+                    dice,
+                );
+                attempts::record(connection, &attempt, &after)?;
+                Ok(after)
+            })
+            .await;
+        match recorded {
+            Err(e)
+                if matches!(e.kind(), Kind::Unavailable | Kind::Full)
+                    && tools.writer.is_alive() =>
+            {
+                tracing::warn!(error = %e, "an attempt could not be recorded yet");
+                tokio::time::sleep(SETBACK).await;
+            }
+            recorded => return recorded,
+        }
+    }
 }

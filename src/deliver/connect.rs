@@ -12,12 +12,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use ipnet::IpNet;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+/// Names that are looked up at once. A lookup holds a thread until the system's resolver gives up,
+/// and the rest of the threads are for reading backlogs.
+const LOOKUPS_AT_ONCE: usize = 64;
 
 /// What a connection may cost, and where it may go.
 #[derive(Debug, Clone)]
@@ -68,6 +73,7 @@ pub fn client(rules: ConnectRules) -> anyhow::Result<HttpClient> {
         .enable_http1()
         .wrap_connector(Connector {
             rules: Arc::new(rules),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
         });
     Ok(builder.build(connector))
 }
@@ -92,6 +98,7 @@ pub struct DialledAddress(pub SocketAddr);
 #[derive(Debug, Clone)]
 pub struct Connector {
     rules: Arc<ConnectRules>,
+    lookups: Arc<Semaphore>,
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -105,6 +112,7 @@ impl tower_service::Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let rules = Arc::clone(&self.rules);
+        let lookups = Arc::clone(&self.lookups);
         Box::pin(async move {
             let host = uri.host().unwrap_or("").to_owned();
             let default_port = if uri.scheme_str() == Some("https") {
@@ -113,7 +121,7 @@ impl tower_service::Service<Uri> for Connector {
                 80
             };
             let port = uri.port_u16().unwrap_or(default_port);
-            match tokio::time::timeout(rules.timeout, connect(&host, port, &rules.allowed)).await {
+            match tokio::time::timeout(rules.timeout, connect(&host, port, &rules, lookups)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(ConnectError {
                     class: ErrorClass::ConnectTimeout,
@@ -125,24 +133,39 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-async fn connect(host: &str, port: u16, allowed: &[IpNet]) -> Result<Dialled, ConnectError> {
-    let addresses = resolve(host, port).await?;
+async fn connect(
+    host: &str,
+    port: u16,
+    rules: &ConnectRules,
+    lookups: Arc<Semaphore>,
+) -> Result<Dialled, ConnectError> {
+    let started = Instant::now();
+    let addresses = resolve(host, port, lookups).await?;
     // If any answer is forbidden, all are: a name that points inside and outside is rebinding.
-    if let Some(forbidden) = addresses.iter().find(|a| !may_dial(a.ip(), allowed)) {
+    if let Some(forbidden) = addresses.iter().find(|a| !may_dial(a.ip(), &rules.allowed)) {
+        let address = forbidden.ip().to_canonical();
         return Err(ConnectError {
             class: ErrorClass::BlockedAddress,
             detail: format!(
-                "{} is private or reserved; --allow-target {} would allow it",
-                forbidden.ip(),
-                IpNet::from(forbidden.ip())
+                "{address} is private or reserved; --allow-target {} would allow it",
+                IpNet::from(address)
             ),
             address: Some(*forbidden),
         });
     }
-    let mut last = None;
+    let mut refusal = ConnectError {
+        class: ErrorClass::Dns,
+        detail: format!("{host} has no address"),
+        address: None,
+    };
+    let mut untried = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
+        // Each address gets its share of what time is left, so that one that never answers (an IPv6
+        // address without a route, say) leaves the others a chance.
+        let share = rules.timeout.saturating_sub(started.elapsed()) / untried.max(1);
+        untried = untried.saturating_sub(1);
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
                 // Requests are small and written whole: waiting to fill a segment only delays them.
                 let _ = stream.set_nodelay(true);
                 return Ok(Dialled {
@@ -150,28 +173,36 @@ async fn connect(host: &str, port: u16, allowed: &[IpNet]) -> Result<Dialled, Co
                     address,
                 });
             }
-            Err(e) => last = Some((address, e)),
+            Ok(Err(e)) => refusal = refused(address, &e),
+            Err(_) => {
+                refusal = ConnectError {
+                    class: ErrorClass::ConnectTimeout,
+                    detail: format!("no connection to {address} in time"),
+                    address: Some(address),
+                }
+            }
         }
     }
-    Err(match last {
-        Some((address, e)) => ConnectError {
-            class: if e.kind() == io::ErrorKind::ConnectionRefused {
-                ErrorClass::ConnectRefused
-            } else {
-                ErrorClass::Connect
-            },
-            detail: format!("{address}: {e}"),
-            address: Some(address),
-        },
-        None => ConnectError {
-            class: ErrorClass::Dns,
-            detail: format!("{host} has no address"),
-            address: None,
-        },
-    })
+    Err(refusal)
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+fn refused(address: SocketAddr, e: &io::Error) -> ConnectError {
+    let class = match e.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorClass::ConnectRefused,
+        _ => ErrorClass::Connect,
+    };
+    ConnectError {
+        class,
+        detail: format!("{address}: {e}"),
+        address: Some(address),
+    }
+}
+
+async fn resolve(
+    host: &str,
+    port: u16,
+    lookups: Arc<Semaphore>,
+) -> Result<Vec<SocketAddr>, ConnectError> {
     let bare = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -179,13 +210,22 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError>
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    match tokio::net::lookup_host((bare, port)).await {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(e) => Err(ConnectError {
-            class: ErrorClass::Dns,
-            detail: format!("{host}: {e}"),
-            address: None,
-        }),
+    let failed = |e: &dyn std::fmt::Display| ConnectError {
+        class: ErrorClass::Dns,
+        detail: format!("{host}: {e}"),
+        address: None,
+    };
+    let permit = lookups.acquire_owned().await.map_err(|e| failed(&e))?;
+    let name = bare.to_owned();
+    let lookup = tokio::task::spawn_blocking(move || {
+        // Held by the thread itself: whoever asked may have given up long before it comes back.
+        let _permit = permit;
+        (name.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+    });
+    match lookup.await {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(e)) => Err(failed(&e)),
+        Err(e) => Err(failed(&e)),
     }
 }
 

@@ -5,7 +5,7 @@ use super::attempt::{self, Target, Tools};
 use super::lane::{Lane, READY_LIMIT};
 use crate::accept::FreshDeliveries;
 use crate::delivery::{Standing, Trigger};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, WebhookId};
 use crate::signature::Signer;
 use crate::store::deliveries::{self, OwedDelivery};
@@ -248,6 +248,7 @@ impl Dispatcher {
     ) {
         let next_ms = match &recorded {
             Ok(standing) => standing.next_attempt_at_ms,
+            Err(e) if e.kind() == Kind::NotFound => None,
             Err(e) => {
                 tracing::error!(error = %e, %delivery, "an attempt was made but could not be recorded; it will be made again");
                 Some(now_ms() + SETBACK_MS)
@@ -264,7 +265,7 @@ impl Dispatcher {
             self.give_turn(webhook);
         }
         if let (Trigger::Automatic, Some(next_ms)) = (trigger, next_ms) {
-            self.timers.insert((next_ms, webhook));
+            self.set_timer(webhook, next_ms);
         }
     }
 
@@ -276,14 +277,15 @@ impl Dispatcher {
             Ok(backlog) => {
                 let is_full = backlog.due.len() >= READY_LIMIT;
                 lane.finish_reading(backlog.due, is_full);
-                self.timers
-                    .extend(backlog.next_due_ms.map(|next_ms| (next_ms, webhook)));
                 self.give_turn(webhook);
+                if let Some(next_ms) = backlog.next_due_ms {
+                    self.set_timer(webhook, next_ms);
+                }
             }
             Err(e) => {
                 tracing::error!(error = %e, %webhook, "a webhook's backlog could not be read");
                 lane.finish_reading(Vec::new(), false);
-                self.timers.insert((now_ms() + SETBACK_MS, webhook));
+                self.set_timer(webhook, now_ms() + SETBACK_MS);
             }
         }
     }
@@ -293,6 +295,23 @@ impl Dispatcher {
             lane.look_again();
             self.give_turn(webhook);
         }
+    }
+
+    /// One timer a lane, at the earliest time: the reading that it causes finds the next one.
+    fn set_timer(&mut self, webhook: WebhookId, at_ms: i64) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else {
+            return;
+        };
+        if lane
+            .rings_at_ms
+            .is_some_and(|rings_at_ms| rings_at_ms <= at_ms)
+        {
+            return;
+        }
+        if let Some(later_ms) = lane.rings_at_ms.replace(at_ms) {
+            self.timers.remove(&(later_ms, webhook));
+        }
+        self.timers.insert((at_ms, webhook));
     }
 
     fn until_next_timer(&self) -> Duration {
@@ -314,6 +333,9 @@ impl Dispatcher {
                 break;
             }
             self.timers.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                lane.rings_at_ms = None;
+            }
             self.look_again(webhook);
         }
     }

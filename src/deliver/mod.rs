@@ -57,6 +57,8 @@ pub fn start(
         .name("dispatcher".to_owned())
         .spawn(move || {
             runtime.block_on(dispatcher::run(Arc::new(tools), fresh, retries, stop));
+            // A resolver that hangs would keep the box from stopping (promise 13).
+            runtime.shutdown_background();
         })?;
     Ok((RetryRequests(requests), thread))
 }

@@ -170,6 +170,7 @@ fn status_error(status: StatusCode, headers: &HeaderMap) -> Option<(ErrorClass, 
     let class = match status.as_u16() {
         300..=399 => ErrorClass::Redirect,
         400..=499 => ErrorClass::Http4xx,
+        100..=199 => ErrorClass::Protocol,
         _ => ErrorClass::Http5xx,
     };
     let location = headers

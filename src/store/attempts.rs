@@ -1,6 +1,6 @@
 //! Attempts: what was tried, with all its evidence, written once and read by the delivery page.
 
-use crate::delivery::{ErrorClass, Standing, Trigger};
+use crate::delivery::{DeliveryState, ErrorClass, Standing, Trigger};
 use crate::error::Result;
 use crate::id::{AttemptId, DeliveryId};
 use rusqlite::{Connection, Row, params};
@@ -81,7 +81,9 @@ pub fn record(connection: &Connection, attempt: &NewAttempt, after: &Standing) -
     connection
         .prepare_cached(
             "UPDATE delivery SET state = ?2, attempts = ?3, automatic_attempts = ?4, next_attempt_at_ms = ?5,
-                last_attempt_at_ms = ?6, last_status = ?7, last_error = ?8
+                last_attempt_at_ms = ?6,
+                last_status = CASE WHEN ?9 THEN last_status ELSE ?7 END,
+                last_error = CASE WHEN ?9 THEN last_error ELSE ?8 END
              WHERE id = ?1",
         )?
         .execute(params![
@@ -93,6 +95,8 @@ pub fn record(connection: &Connection, attempt: &NewAttempt, after: &Standing) -
             attempt.started_at_ms,
             response.map(|r| r.status),
             error_class,
+            // A failure that comes in after a success, because both were on their way, settles nothing.
+            after.state == DeliveryState::Succeeded && error_class.is_some(),
         ])?;
     Ok(())
 }

@@ -149,17 +149,20 @@ pub struct CatalogHandle {
 }
 
 impl CatalogHandle {
-    /// Reads the first snapshot.
+    /// Reads the first snapshot, on the connection that the writer will own.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn open(connection: &Connection, vault: &Vault) -> Result<Self> {
+    pub fn open(connection: &Connection, vault: &Vault) -> Result<(Self, FileVersion)> {
+        // Before the reading: what another process commits in between is then seen as a change.
+        let version = file_version(connection)?;
         let catalog = Catalog::load(connection, vault)?;
-        Ok(Self {
+        let handle = Self {
             current: Arc::new(ArcSwap::from_pointee(catalog)),
             changed: Arc::new(Notify::new()),
             vault: vault.clone(),
-        })
+        };
+        Ok((handle, version))
     }
 
     /// The snapshot as it is now.
@@ -187,24 +190,34 @@ impl CatalogHandle {
     }
 }
 
+/// SQLite's count of commits by connections other than the one that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileVersion(i64);
+
+fn file_version(connection: &Connection) -> Result<FileVersion> {
+    Ok(FileVersion(connection.pragma_query_value(
+        None,
+        "data_version",
+        |row| row.get(0),
+    )?))
+}
+
 /// How often the box looks for changes that another process made to the file.
 const OTHER_PROCESS_POLL: Duration = Duration::from_millis(400);
 
 /// Publishes a new snapshot whenever another process (the command line) has changed the file, within
 /// a second (design.md, "The log first"). Ends when the writer does.
-pub async fn follow_other_processes(writer: Writer, catalog: CatalogHandle) {
-    let mut seen: Option<i64> = None;
+pub async fn follow_other_processes(writer: Writer, catalog: CatalogHandle, mut seen: FileVersion) {
     while writer.is_alive() {
         let handle = catalog.clone();
         let publish = catalog.clone();
         let outcome = writer
             .change(
                 move |connection| {
-                    // The version moves only when a connection other than this one commits.
-                    let version: i64 =
-                        connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
-                    let is_new = seen.is_some_and(|seen| seen != version);
-                    let fresh = is_new.then(|| handle.reload(connection)).transpose()?;
+                    let version = file_version(connection)?;
+                    let fresh = (version != seen)
+                        .then(|| handle.reload(connection))
+                        .transpose()?;
                     Ok((version, fresh))
                 },
                 move |(_, fresh)| {
@@ -215,7 +228,7 @@ pub async fn follow_other_processes(writer: Writer, catalog: CatalogHandle) {
             )
             .await;
         match outcome {
-            Ok((version, _)) => seen = Some(version),
+            Ok((version, _)) => seen = version,
             Err(e) => tracing::warn!(error = %e, "looking for other processes' changes failed"),
         }
         tokio::time::sleep(OTHER_PROCESS_POLL).await;

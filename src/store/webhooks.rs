@@ -183,27 +183,6 @@ pub fn get(connection: &Connection, workspace: WorkspaceId, id: WebhookId) -> Re
         .ok_or_else(|| Error::not_found("webhook"))
 }
 
-/// A webhook's signing secret as people copy it (`whsec_…`).
-///
-/// # Errors
-/// [`crate::error::Kind::NotFound`]; [`Kind::Internal`] when the key file is not the one it was sealed with.
-pub fn reveal_secret(
-    connection: &Connection,
-    vault: &Vault,
-    workspace: WorkspaceId,
-    id: WebhookId,
-) -> Result<String> {
-    let sealed: Vec<u8> = connection
-        .query_row(
-            "SELECT secret_sealed FROM webhook WHERE workspace_id = ?1 AND id = ?2 AND deleted_at_ms IS NULL",
-            params![workspace, id],
-            |row| row.get(0),
-        )
-        .optional()?
-        .ok_or_else(|| Error::not_found("webhook"))?;
-    Ok(crate::secret::WebhookSecret::from_bytes(vault.open(id.as_i64(), &sealed)?).reveal())
-}
-
 fn patterns_text(patterns: &[Pattern]) -> String {
     serde_json::Value::from(patterns.iter().map(ToString::to_string).collect::<Vec<_>>())
         .to_string()

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Kind, Result};
 use rusqlite::Connection;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -267,28 +268,49 @@ fn run(
     group: usize,
     fail: &watch::Sender<bool>,
 ) {
-    let mut waiting: Vec<Box<dyn Job>> = Vec::with_capacity(group);
-    while jobs.blocking_recv_many(&mut waiting, group) > 0 {
-        let outcome = run_group(connection, &mut waiting);
+    let mut waiting: VecDeque<Box<dyn Job>> = VecDeque::with_capacity(group);
+    let mut arrived = Vec::with_capacity(group);
+    while !waiting.is_empty() || jobs.blocking_recv_many(&mut arrived, group) > 0 {
+        waiting.extend(arrived.drain(..));
+        let mut together = take_group(&mut waiting);
+        let outcome = run_group(connection, &mut together);
         let is_fatal = matches!(outcome, Err(GroupFailure::Fatal(_)));
         if let Err(failure) = &outcome {
-            tracing::error!(error = %failure.to_error(), jobs = waiting.len(), "a group of writes failed");
+            tracing::error!(error = %failure.to_error(), jobs = together.len(), "a group of writes failed");
         }
         if is_fatal {
             // Said before the answers, so that nobody who hears 503 finds the box "ready".
             fail.send_replace(true);
         }
-        for job in waiting.drain(..) {
+        for job in together {
             job.finish(outcome.clone());
         }
         if is_fatal {
             jobs.close();
+        }
+        if matches!(outcome, Err(GroupFailure::Fatal(_) | GroupFailure::Locked)) {
+            // Those who came meanwhile would only wait for the same thing again (promise 7).
+            waiting
+                .drain(..)
+                .for_each(|job| job.finish(outcome.clone()));
             while let Ok(job) = jobs.try_recv() {
                 job.finish(outcome.clone());
             }
+        }
+        if is_fatal {
             return;
         }
     }
+}
+
+/// The jobs that are committed together. A change ends its group: what it publishes after its commit
+/// (a webhook paused, a key revoked) is then what the next job works with.
+fn take_group(waiting: &mut VecDeque<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    let end = waiting
+        .iter()
+        .position(|job| job.isolation() == Isolation::Savepoint)
+        .map_or(waiting.len(), |change| change + 1);
+    waiting.drain(..end).collect()
 }
 
 fn run_group(
@@ -431,6 +453,49 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(heard.try_recv(), Ok(5));
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_change_finds_it_published() {
+        use std::sync::atomic::{AtomicI64, Ordering};
+        let (writer, _thread) = writer(64);
+        let published = Arc::new(AtomicI64::new(0));
+        // All are queued behind a job that waits, so that nothing but the change's own rule parts them.
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let gate = tokio::spawn({
+            let writer = writer.clone();
+            async move {
+                writer
+                    .append(
+                        move |_| {
+                            let _ = gate.recv();
+                            Ok(())
+                        },
+                        |()| (),
+                    )
+                    .await
+            }
+        });
+        while writer.queue.capacity() < 64 {
+            tokio::task::yield_now().await;
+        }
+        let look = |published: &Arc<AtomicI64>| {
+            let published = Arc::clone(published);
+            writer.append(move |_| Ok(published.load(Ordering::SeqCst)), |_| ())
+        };
+        let publish = Arc::clone(&published);
+        let change = writer.change(
+            |_| Ok(7),
+            move |value| publish.store(*value, Ordering::SeqCst),
+        );
+        let all = futures_util::future::join3(look(&published), change, look(&published));
+        let (before, _, after) = tokio::join!(all, async {
+            tokio::task::yield_now().await;
+            release.send(()).unwrap();
+        })
+        .0;
+        gate.await.unwrap().unwrap();
+        assert_eq!((before.unwrap(), after.unwrap()), (0, 7));
     }
 
     #[tokio::test]
