@@ -6,25 +6,39 @@
 
   // Times ---------------------------------------------------------------------------------------
   const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const span = (s) => {
+    if (s < 60) return `${s} s`;
+    if (s < 3600) return `${Math.floor(s / 60)} min`;
+    if (s < 86400) return `${Math.floor(s / 3600)} h`;
+    return `${Math.floor(s / 86400)} d`;
+  };
+  // As the server words it; see `When` there.
   const relative = (at) => {
-    const ms = at - Date.now(), s = Math.floor(Math.abs(ms) / 1000);
+    const ms = at - Date.now();
+    const s = Math.floor(Math.abs(ms) / 1000);
     if (s < 5) return "now";
-    const span = s < 60 ? `${s} s` : s < 3600 ? `${Math.floor(s / 60)} min`
-      : s < 86400 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86400)} d`;
-    return ms > 0 ? `in ${span}` : `${span} ago`;
+    return ms > 0 ? `in ${span(s)}` : `${span(s)} ago`;
   };
   const tick = () => all("time[datetime]").forEach((time) => {
     const at = Date.parse(time.dateTime);
     if (Number.isNaN(at)) return;
     const text = time.dataset.due !== undefined && at <= Date.now() ? "due now" : relative(at);
     if (time.textContent !== text) time.textContent = text;
-    if (!time.dataset.zoned) { time.title = `${zone.format(at)} · ${time.title}`; time.dataset.zoned = "1"; }
+    if (!time.dataset.zoned) {
+      time.title = `${zone.format(at)} · ${time.title}`;
+      time.dataset.zoned = "1";
+    }
   });
 
   // What a script alone can do is shown only where there is one ---------------------------------
-  const prepare = (root) => all("button[data-copy], #add-event", root).forEach((button) => { button.hidden = false; });
+  const prepare = () => all("button[data-copy], #add-event").forEach((button) => {
+    button.hidden = false;
+  });
   const copy = async (button) => {
-    try { await navigator.clipboard.writeText(button.dataset.copy); } catch {
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+    } catch {
+      // Without TLS there is no clipboard to write to, but what is selected can be copied.
       const area = document.createElement("textarea");
       area.value = button.dataset.copy;
       document.body.append(area);
@@ -35,7 +49,10 @@
     const word = button.querySelector("span");
     button.classList.add("copied");
     if (word) word.textContent = "Copied";
-    setTimeout(() => { button.classList.remove("copied"); if (word) word.textContent = "Copy"; }, 1500);
+    setTimeout(() => {
+      button.classList.remove("copied");
+      if (word) word.textContent = "Copy";
+    }, 1500);
   };
   const addEvent = () => {
     const rows = document.getElementById("event-rows");
@@ -57,26 +74,44 @@
   let open = [];
   document.addEventListener("htmx:beforeSwap", (event) => {
     const target = event.detail.target;
-    const fresh = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").getElementById(target.id);
-    if (!fresh) { event.detail.shouldSwap = false; return; }
-    all("time", fresh).forEach((time) => { if (time.dataset.due === undefined) time.textContent = ""; });
-    if (last[target.id] === fresh.outerHTML) { event.detail.shouldSwap = false; return; }
+    const page = new DOMParser().parseFromString(event.detail.serverResponse, "text/html");
+    const fresh = page.getElementById(target.id);
+    // A moment that has passed reads differently each time and says nothing new.
+    if (fresh) all("time:not([data-due])", fresh).forEach((time) => { time.textContent = ""; });
+    if (!fresh || last[target.id] === fresh.outerHTML) {
+      event.detail.shouldSwap = false;
+      return;
+    }
     last[target.id] = fresh.outerHTML;
     open = all("details", target).map((details) => details.open);
   });
   document.addEventListener("htmx:afterSettle", () => {
     const now = all("#live details");
     if (now.length === open.length) now.forEach((details, place) => { details.open = open[place]; });
-    prepare(document);
+    prepare();
     tick();
   });
 
   // Keys ----------------------------------------------------------------------------------------
   const base = document.body.dataset.base;
   const places = { o: "", e: "/events", p: "/profiles", w: "/webhooks", d: "/deliveries", k: "/keys" };
-  const help = document.getElementById("help"), on = document.getElementById("keys-on");
-  const stored = () => { try { return localStorage.getItem("pillarbox-keys") !== "off"; } catch { return true; } };
-  let going = 0, at = -1;
+  const help = document.getElementById("help");
+  const on = document.getElementById("keys-on");
+  // A browser may refuse the storage; then the keys are on, for as long as the page stands.
+  const stored = () => {
+    try {
+      return localStorage.getItem("pillarbox-keys") !== "off";
+    } catch {
+      return true;
+    }
+  };
+  const store = (value) => {
+    try {
+      localStorage.setItem("pillarbox-keys", value);
+    } catch { /* as above */ }
+  };
+  let going = 0; // when `g` was pressed
+  let at = -1; // the row that `j` and `k` have come to
   const move = (by) => {
     const rows = all("a.row");
     if (!rows.length) return;
@@ -84,6 +119,12 @@
     all(".at").forEach((row) => row.classList.remove("at"));
     rows[at].closest("tr, li")?.classList.add("at");
     rows[at].focus();
+  };
+  const find = () => {
+    const search = document.querySelector("[data-search]");
+    search?.focus();
+    search?.select();
+    if (!search && base !== undefined) location.assign(`${base}/profiles`);
   };
   const press = (key) => {
     if (going && Date.now() - going < 1500 && places[key] !== undefined) {
@@ -97,10 +138,8 @@
     else if (key === "?") help.showModal();
     else if (key === "r") document.querySelector("[data-retry]")?.click();
     else if (key === "c") document.querySelector("[data-id] ~ [data-copy]")?.click();
-    else if (key === "/") {
-      const search = document.querySelector("[data-search]");
-      if (search) { search.focus(); search.select(); } else if (base !== undefined) location.assign(`${base}/profiles`);
-    } else return false;
+    else if (key === "/") find();
+    else return false;
     return true;
   };
   document.addEventListener("keydown", (event) => {
@@ -111,7 +150,7 @@
   });
   if (on) {
     on.checked = stored();
-    on.addEventListener("change", () => { try { localStorage.setItem("pillarbox-keys", on.checked ? "on" : "off"); } catch { /* private mode */ } });
+    on.addEventListener("change", () => store(on.checked ? "on" : "off"));
   }
 
   // What was said once is not said again on a reload ---------------------------------------------
@@ -122,7 +161,7 @@
     history.replaceState(null, "", address);
   }
 
-  prepare(document);
+  prepare();
   tick();
   setInterval(tick, 5000);
 })();

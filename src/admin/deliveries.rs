@@ -178,6 +178,8 @@ struct Show {
     body: BodyView,
     body_size: String,
     may_retry: bool,
+    /// Whether it is over without need of a person: sending it again is possible, but not called for.
+    is_over: bool,
 }
 
 #[derive(Deserialize)]
@@ -245,6 +247,10 @@ pub(super) async fn show(
         body: BodyView::of(&body),
         body_size: bytes(body.len()),
         may_retry: visitor.is_at_least(Role::Member) && !row.webhook_deleted,
+        is_over: matches!(
+            row.state,
+            DeliveryState::Succeeded | DeliveryState::Cancelled
+        ),
         event_type: row.event_type,
         webhook_name: row.webhook_name,
         href,

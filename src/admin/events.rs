@@ -106,7 +106,8 @@ struct DeliveryLine {
     webhook: String,
     state: State,
     attempts: String,
-    when: When,
+    /// When the last attempt began, if one was made.
+    last: Option<When>,
 }
 
 struct Part {
@@ -165,7 +166,7 @@ pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) ->
             href: format!("{base}/deliveries/{}", row.id),
             state: State::of_delivery(row.state, row.attempts),
             attempts: number(row.attempts),
-            when: When::new(row.last_attempt_at_ms.unwrap_or(row.id.unix_ms()), now_ms),
+            last: row.last_attempt_at_ms.map(|at| When::new(at, now_ms)),
             webhook: row.webhook_name,
         })
         .collect();

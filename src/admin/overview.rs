@@ -220,7 +220,7 @@ fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64
         let outcomes = history::recent_outcomes(connection, webhook.id)?;
         let waiting = history::waiting(connection, webhook.id)?;
         succeeded += outcomes.succeeded;
-        failed += outcomes.failed;
+        failed += outcomes.failed + outcomes.retrying;
         pending += waiting.pending;
         held += waiting.held;
         let about = match webhook.state {
@@ -228,11 +228,9 @@ fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64
             WebhookState::Paused if waiting.held > 0 => {
                 format!("{} held", bounded_number(waiting.held, COUNT_LIMIT))
             }
-            WebhookState::Active if outcomes.failed + outcomes.retrying > 0 => format!(
-                "{} failed and {} retrying of its newest deliveries",
-                number(outcomes.failed),
-                number(outcomes.retrying)
-            ),
+            WebhookState::Active if outcomes.failed + outcomes.retrying > 0 => {
+                unsuccessful(outcomes.failed, outcomes.retrying)
+            }
             WebhookState::Paused | WebhookState::Active => continue,
         };
         troubles.push(Line {
@@ -264,6 +262,20 @@ fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64
         events: newest_events(connection, workspace, base, now_ms, NEWEST)?,
         failures,
     })
+}
+
+/// What did not succeed among a webhook's newest deliveries.
+fn unsuccessful(failed: i64, retrying: i64) -> String {
+    let counts = match (failed, retrying) {
+        (failed, 0) => format!("{} failed", number(failed)),
+        (0, retrying) => format!("{} retrying", number(retrying)),
+        (failed, retrying) => format!(
+            "{} failed and {} retrying",
+            number(failed),
+            number(retrying)
+        ),
+    };
+    format!("{counts} of its newest deliveries")
 }
 
 /// The share of successes, with a digit behind the point where it tells something.
@@ -308,6 +320,16 @@ mod tests {
         assert_eq!(share(1, 0), "100 %");
         assert_eq!(share(999, 1), "99.9 %");
         assert_eq!(share(0, 5), "0 %");
+    }
+
+    #[test]
+    fn what_is_nothing_is_not_counted_out() {
+        assert_eq!(unsuccessful(2, 0), "2 failed of its newest deliveries");
+        assert_eq!(unsuccessful(0, 1), "1 retrying of its newest deliveries");
+        assert_eq!(
+            unsuccessful(2, 1_000),
+            "2 failed and 1,000 retrying of its newest deliveries"
+        );
     }
 
     #[test]

@@ -732,9 +732,13 @@ fn a_person_can_retry_what_has_failed() {
     receiver.answer(Answer::Status(200));
     let delivery = sending.data.delivery_ids(&id).remove(0);
     let ann = sending.ann();
-    ann.submit(&sending.path(&format!("deliveries/{delivery}/retry")), &[]);
+    let page = sending.path(&format!("deliveries/{delivery}"));
+    assert!(ann.see(&page).text().contains("Retry now"));
+    ann.submit(&format!("{page}/retry"), &[]);
     let done = sending.wait_for_state(&id, "succeeded");
     assert_eq!(done.attempts, 2);
+    let after = ann.see(&page).text();
+    assert!(after.contains("Send again") && !after.contains("Retry now"));
     let requests = receiver.wait_for(2);
     assert_eq!(requests[0].message_id(), requests[1].message_id());
     verify(&sending.webhook.secret, &requests[1]);
