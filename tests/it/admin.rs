@@ -1473,3 +1473,24 @@ fn a_secret_is_in_no_page_that_can_be_come_back_to() {
         assert!(!page.header("cache-control").contains("public"), "{path}");
     }
 }
+
+#[test]
+fn a_form_that_drips_in_is_closed() {
+    use std::io::{Read as _, Write as _};
+    let (_data, _tenant, server) = Data::served();
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /login HTTP/1.1\r\nhost: {address}\r\norigin: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: 100\r\n\r\nemail=",
+        server.url
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // The rest never comes; the box gives it twenty seconds.
+    stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(28)))
+        .unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 408");
+}

@@ -798,3 +798,26 @@ fn a_name_cannot_smuggle_anything_into_the_request() {
     assert_eq!(request.json()["data"]["userId"], "u\r\nx-evil: 1");
     verify(&sending.webhook.secret, &request);
 }
+
+#[test]
+fn an_attempt_that_cannot_be_recorded_yet_is_not_made_again() {
+    let (answer, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let receiver = Receiver::new(move |_| {
+        let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(15));
+        Answer::Status(200)
+    });
+    let sending = Sending::to(&receiver.url("/"));
+    let event = sending.track("Post Created");
+    receiver.wait_for(1);
+    let lock = sending.data.lock_file();
+    answer.send(()).unwrap();
+    // Meanwhile the receiver has been asked, and the box can write nothing down.
+    wait_until("the box to meet the locked file", || {
+        let log = sending.server.process.log.text();
+        log.contains("could not be recorded yet").then_some(())
+    });
+    drop(lock);
+    let delivery = sending.wait_for_state(&event, "succeeded");
+    assert_eq!((delivery.attempts, receiver.count()), (1, 1));
+}

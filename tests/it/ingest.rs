@@ -5,6 +5,7 @@ use crate::support::server::{identify_body, track_body};
 use crate::support::{Data, Receiver, Server, Tenant, Visitor, dice, gzip, wait_until};
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// The endpoint takes at most this many bytes, decoded.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -775,4 +776,36 @@ fn a_key_writes_into_its_own_workspace_only() {
         (data.number("SELECT count(*) FROM delivery WHERE state = 'succeeded'") == 2).then_some(())
     });
     assert_eq!((our_receiver.count(), their_receiver.count()), (1, 1));
+}
+
+#[test]
+fn a_file_that_another_process_holds_is_said_within_six_seconds() {
+    let (data, tenant, server) = Data::served();
+    let lock = data.lock_file();
+    let started = Instant::now();
+    // Several at once: none of them may wait for another's waiting.
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let posts: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| server.post(&tenant.key, track_body("u", "Late"))))
+            .collect();
+        posts.into_iter().map(|post| post.join().unwrap()).collect()
+    });
+    assert!(
+        started.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        started.elapsed()
+    );
+    for answer in answers {
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(answer.json::<Value>().unwrap()["code"], "file_locked");
+    }
+    drop(lock);
+    wait_until("the box to recover by itself", || {
+        (server.post(&tenant.key, track_body("u", "Later")).status() == 200).then_some(())
+    });
+    assert_eq!(
+        data.number("SELECT count(*) FROM event WHERE name = 'Late'"),
+        0
+    );
 }

@@ -212,6 +212,16 @@ impl Data {
         connection
     }
 
+    /// Holds the file's write lock, as another process would, until it is dropped.
+    pub(crate) fn lock_file(&self) -> Connection {
+        let connection = Connection::open(self.file()).unwrap();
+        connection
+            .busy_timeout(std::time::Duration::from_secs(5))
+            .unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        connection
+    }
+
     /// The one number that a query answers.
     pub(crate) fn number(&self, sql: &str) -> i64 {
         self.open().query_row(sql, [], |row| row.get(0)).unwrap()
