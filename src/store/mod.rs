@@ -1,208 +1,28 @@
-//! THE LOG and all other tables: opening the one file, its settings, its readers. SQL stands in
-//! this folder only, one file per group of tables; callers own the transaction. Knows no HTTP.
+//! THE LOG and all other tables. SQL stands in this folder only, one file per group of tables; callers
+//! own the transaction. Here is what those files share: transactions, ids, words, and what SQLite's
+//! failures mean to a person. Knows no HTTP.
 
 pub mod access;
 pub mod attempts;
 pub mod catalog;
 pub mod deliveries;
 pub mod events;
+mod files;
 pub mod history;
 pub mod profiles;
 pub mod projection;
+mod readers;
 pub mod webhooks;
 pub mod workspaces;
 pub mod writer;
 
+pub use files::Files;
+pub use readers::{Reader, Readers};
+
 use crate::error::{Error, Kind, Result};
 use crate::id::{Id, IdGenerator};
-use crate::secret::{Vault, random_bytes};
-use anyhow::Context as _;
-use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
-use rusqlite_migration::{M, Migrations};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// The oldest SQLite that is safe here: earlier ones can lose a commit when two connections write
-/// and checkpoint at once (promises.md, "Storage rules").
-pub const MIN_SQLITE_VERSION: i32 = 3_051_003;
-/// How long the server's writer waits for another process's lock: a job that comes just after the
-/// waiting began hears 503 well within the six seconds of promise 7.
-const WRITER_BUSY_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// How long a command or a reader waits for another's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Reader connections.
-const READERS: u32 = 4;
-/// How long a page waits for a reader.
-const READER_WAIT: Duration = Duration::from_secs(3);
-/// Page cache of the writer, in KiB (negative is SQLite's spelling of KiB).
-const WRITER_CACHE_KIB: i64 = -262_144;
-/// Page cache of one reader.
-const READER_CACHE_KIB: i64 = -8_192;
-/// Pages in the WAL after which the writer checkpoints.
-const CHECKPOINT_PAGES: i64 = 1_000;
-
-const DATABASE_FILE: &str = "pillarbox.db";
-const KEY_FILE: &str = "pillarbox.key";
-const LOCK_FILE: &str = "pillarbox.lock";
-/// What is sealed in the file to know its key again, and the row that it is bound to.
-const KEY_CHECK_TEXT: &[u8] = b"pillarbox";
-const KEY_CHECK_ROW: i64 = 1;
-
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../migrations/0001_box.sql"))];
-
-/// A pooled reader.
-pub type Reader = r2d2::PooledConnection<SqliteConnectionManager>;
-
-/// Where the box's files are, and what it needs to read its secrets.
-#[derive(Debug, Clone)]
-pub struct Files {
-    database: PathBuf,
-    directory: PathBuf,
-    vault: Vault,
-}
-
-impl Files {
-    /// Makes the data folder if it is missing, and reads or makes the key file.
-    ///
-    /// # Errors
-    /// When the folder or the key cannot be made or read; says which.
-    pub fn prepare(directory: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("making the data folder {}", directory.display()))?;
-        let key_path = directory.join(KEY_FILE);
-        let database = directory.join(DATABASE_FILE);
-        anyhow::ensure!(
-            key_path.exists() || !database.exists(),
-            "{} is there but {KEY_FILE} beside it is missing, and the secrets in it cannot be read without; restore both from the same backup",
-            database.display()
-        );
-        let key = read_or_make_key(&key_path)
-            .with_context(|| format!("the key file {}", key_path.display()))?;
-        Ok(Self {
-            database,
-            directory: directory.to_owned(),
-            vault: Vault::new(&key),
-        })
-    }
-
-    /// The database file.
-    pub fn database(&self) -> &Path {
-        &self.database
-    }
-
-    /// Opens secrets of this box.
-    pub fn vault(&self) -> &Vault {
-        &self.vault
-    }
-
-    /// Makes sure that one server at most runs on this data folder; the lock lasts as long as the file.
-    ///
-    /// # Errors
-    /// When another server runs, or the lock file cannot be made.
-    pub fn lock_for_server(&self) -> anyhow::Result<File> {
-        let path = self.directory.join(LOCK_FILE);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                anyhow::bail!(
-                    "another pillarbox already serves {}; stop it or choose another --data-dir",
-                    self.directory.display()
-                )
-            }
-            Err(TryLockError::Error(e)) => Err(e.into()),
-        }
-    }
-
-    /// Opens the connection that writes, brought to the newest schema, every pragma asserted.
-    ///
-    /// # Errors
-    /// When the file cannot be opened, is newer than this binary, or a setting does not hold.
-    pub fn open_writer(&self) -> anyhow::Result<Connection> {
-        self.open(CHECKPOINT_PAGES, WRITER_BUSY_TIMEOUT)
-    }
-
-    /// Opens the file for one command beside a server that may be running: the same, but it never
-    /// checkpoints (promises.md, "Storage rules").
-    ///
-    /// # Errors
-    /// As [`Files::open_writer`].
-    pub fn open_beside(&self) -> anyhow::Result<Connection> {
-        self.open(0, BUSY_TIMEOUT)
-    }
-
-    fn open(&self, checkpoint_pages: i64, busy_timeout: Duration) -> anyhow::Result<Connection> {
-        assert_sqlite_version(rusqlite::version_number())?;
-        let mut connection = Connection::open(&self.database)?;
-        restrict_to_owner(&self.database)?;
-        connection.busy_timeout(busy_timeout)?;
-        set_and_assert(&connection, "journal_mode", Value::Text("wal".into()))?;
-        set_and_assert(&connection, "synchronous", Value::Integer(2))?;
-        set_and_assert(&connection, "foreign_keys", Value::Integer(1))?;
-        set_and_assert(
-            &connection,
-            "wal_autocheckpoint",
-            Value::Integer(checkpoint_pages),
-        )?;
-        set_and_assert(&connection, "cache_size", Value::Integer(WRITER_CACHE_KIB))?;
-        connection.pragma_update(None, "temp_store", "memory")?;
-        connection.set_prepared_statement_cache_capacity(128);
-        migrate(&mut connection)
-            .and_then(|()| check_key(&connection, &self.vault))
-            .with_context(|| format!("the file {}", self.database.display()))?;
-        Ok(connection)
-    }
-
-    /// The pool of readers: read-only, each with a small cache.
-    ///
-    /// # Errors
-    /// When the file cannot be opened.
-    pub fn readers(&self) -> anyhow::Result<Readers> {
-        let manager = SqliteConnectionManager::file(&self.database)
-            .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .with_init(|connection| {
-                connection.busy_timeout(BUSY_TIMEOUT)?;
-                connection.pragma_update(None, "query_only", true)?;
-                connection.pragma_update(None, "cache_size", READER_CACHE_KIB)?;
-                connection.pragma_update(None, "temp_store", "memory")
-            });
-        let pool = r2d2::Pool::builder()
-            .max_size(READERS)
-            .connection_timeout(READER_WAIT)
-            .test_on_check_out(false)
-            .build(manager)?;
-        Ok(Readers(pool))
-    }
-}
-
-/// The readers of the file. Taking one may wait, so never on an async thread.
-#[derive(Debug, Clone)]
-pub struct Readers(r2d2::Pool<SqliteConnectionManager>);
-
-impl Readers {
-    /// A reader.
-    ///
-    /// # Errors
-    /// [`Kind::Unavailable`] when all of them stay busy.
-    pub fn get(&self) -> Result<Reader> {
-        self.0.get().map_err(|e| {
-            Error::new(
-                Kind::Unavailable,
-                "readers_busy",
-                "The box is busy reading; try again in a moment.",
-            )
-            .with_source(e)
-        })
-    }
-}
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 /// A write transaction that takes its lock at once, for the one connection a command holds.
 ///
@@ -239,108 +59,6 @@ pub fn id_generator(connection: &Connection, node: u16) -> Result<IdGenerator> {
     Ok(IdGenerator::new(node, floor))
 }
 
-fn assert_sqlite_version(number: i32) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        number >= MIN_SQLITE_VERSION,
-        "this binary holds SQLite {}, which can lose commits; {MIN_SQLITE_VERSION} or newer is needed",
-        rusqlite::version()
-    );
-    Ok(())
-}
-
-fn set_and_assert(connection: &Connection, name: &str, wanted: Value) -> anyhow::Result<()> {
-    connection.pragma_update(None, name, &wanted)?;
-    let found: Value = connection.pragma_query_value(None, name, |row| row.get(0))?;
-    anyhow::ensure!(
-        found == wanted,
-        "SQLite did not accept {name} = {wanted:?}: it says {found:?}"
-    );
-    Ok(())
-}
-
-/// A file that only its owner may read: it holds personal data and hashes.
-fn restrict_to_owner(path: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    }
-    Ok(())
-}
-
-fn read_or_make_key(path: &Path) -> anyhow::Result<[u8; 32]> {
-    if !path.exists() {
-        make_key(path)?;
-    }
-    let mut key = Vec::new();
-    File::open(path)?.read_to_end(&mut key)?;
-    key.try_into()
-        .map_err(|_| anyhow::anyhow!("it does not hold 32 bytes; restore it from a backup"))
-}
-
-/// Writes a key aside and links it into place, so that a command and a server that both start on an
-/// empty folder end up with the same one, whole.
-fn make_key(path: &Path) -> anyhow::Result<()> {
-    let aside = path.with_extension(format!("key-{}", crate::secret::random_token()?));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(&aside)?;
-    file.write_all(&random_bytes::<32>()?)?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&aside, path);
-    std::fs::remove_file(&aside)?;
-    match linked {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Makes sure that the key file is the one that this file's secrets were sealed with. Without it the
-/// webhooks could not sign, and events would be taken that reach nobody.
-fn check_key(connection: &Connection, vault: &Vault) -> anyhow::Result<()> {
-    connection.execute(
-        "INSERT OR IGNORE INTO key_check (id, sealed) VALUES (1, ?1)",
-        [vault.seal(KEY_CHECK_ROW, KEY_CHECK_TEXT)?],
-    )?;
-    let sealed: Vec<u8> =
-        connection.query_row("SELECT sealed FROM key_check WHERE id = 1", [], |row| {
-            row.get(0)
-        })?;
-    anyhow::ensure!(
-        vault.open(KEY_CHECK_ROW, &sealed).is_ok(),
-        "its secrets were sealed with another {KEY_FILE}; put the one that belongs to it back beside it"
-    );
-    Ok(())
-}
-
-/// Brings the file to the newest schema.
-fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
-    use rusqlite_migration::{Error as Migration, MigrationDefinitionError};
-    let migrations = Migrations::from_slice(MIGRATIONS);
-    match migrations.to_latest(connection) {
-        Ok(()) => Ok(()),
-        Err(Migration::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)) => {
-            anyhow::bail!(
-                "it was written by a newer pillarbox; run that version, or restore a backup from before the upgrade"
-            )
-        }
-        // Another process that started at the same time has done it.
-        Err(_)
-            if migrations
-                .pending_migrations(connection)
-                .is_ok_and(|pending| pending == 0) =>
-        {
-            Ok(())
-        }
-        Err(other) => Err(anyhow::Error::new(other).context("bringing it to the newest schema")),
-    }
-}
-
 impl<P> ToSql for Id<P> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::from(self.as_i64()))
@@ -375,7 +93,9 @@ fn word<T>(
 }
 
 const FILE_LOCKED: &str = "file_locked";
+
 const DISK_FULL: &str = "disk_full";
+
 const DISK_FAILED: &str = "disk_failed";
 
 fn file_locked() -> Error {
@@ -414,125 +134,5 @@ impl From<rusqlite::Error> for Error {
             ) => disk_failed().with_source(e),
             _ => Self::internal(e),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bundled_sqlite_is_safe() {
-        assert!(
-            rusqlite::version_number() >= MIN_SQLITE_VERSION,
-            "{}",
-            rusqlite::version()
-        );
-        assert!(assert_sqlite_version(3_051_002).is_err());
-    }
-
-    #[test]
-    fn the_writer_is_durable_and_readers_cannot_write() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Files::prepare(folder.path()).unwrap();
-        let writer = files.open_writer().unwrap();
-        let pragma = |name: &str| {
-            writer
-                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-                .unwrap()
-        };
-        assert_eq!((pragma("synchronous"), pragma("foreign_keys")), (2, 1));
-        let reader = files.readers().unwrap().get().unwrap();
-        assert!(reader.execute("DELETE FROM event", []).is_err());
-    }
-
-    #[test]
-    fn a_newer_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Files::prepare(folder.path()).unwrap();
-        files
-            .open_writer()
-            .unwrap()
-            .pragma_update(None, "user_version", 999)
-            .unwrap();
-        let refusal = format!("{:#}", files.open_writer().unwrap_err());
-        assert!(refusal.contains("newer pillarbox"), "{refusal}");
-    }
-
-    #[test]
-    fn a_file_without_its_own_key_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        Files::prepare(folder.path())
-            .unwrap()
-            .open_writer()
-            .unwrap();
-        let key = folder.path().join(KEY_FILE);
-        std::fs::remove_file(&key).unwrap();
-        let refusal = Files::prepare(folder.path()).unwrap_err().to_string();
-        assert!(refusal.contains(KEY_FILE), "{refusal}");
-        std::fs::write(&key, [9; 32]).unwrap();
-        let refusal = Files::prepare(folder.path())
-            .unwrap()
-            .open_writer()
-            .unwrap_err();
-        assert!(
-            format!("{refusal:#}").contains("another pillarbox.key"),
-            "{refusal:#}"
-        );
-    }
-
-    #[test]
-    fn one_server_a_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Files::prepare(folder.path()).unwrap();
-        let held = files.lock_for_server().unwrap();
-        assert!(files.lock_for_server().is_err());
-        drop(held);
-        assert!(files.lock_for_server().is_ok());
-    }
-
-    #[test]
-    fn those_who_start_together_on_an_empty_folder_agree() {
-        let folder = tempfile::tempdir().unwrap();
-        let start = std::sync::Barrier::new(4);
-        let sealed = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        start.wait();
-                        let files = Files::prepare(folder.path()).unwrap();
-                        files.open_beside().unwrap();
-                        files.vault().seal(1, b"x").unwrap()
-                    })
-                })
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect::<Vec<_>>()
-        });
-        let files = Files::prepare(folder.path()).unwrap();
-        assert!(
-            sealed
-                .iter()
-                .all(|sealed| files.vault().open(1, sealed).is_ok())
-        );
-    }
-
-    #[test]
-    fn the_key_outlives_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let sealed = Files::prepare(folder.path())
-            .unwrap()
-            .vault()
-            .seal(1, b"x")
-            .unwrap();
-        assert!(
-            Files::prepare(folder.path())
-                .unwrap()
-                .vault()
-                .open(1, &sealed)
-                .is_ok()
-        );
     }
 }
