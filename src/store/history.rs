@@ -46,7 +46,7 @@ pub fn waiting(connection: &Connection, webhook: WebhookId) -> Result<Waiting> {
     })
 }
 
-/// The outcomes of a webhook's newest [`RECENT_DELIVERIES`] deliveries.
+/// The outcomes of a webhook's newest hundred deliveries.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RecentOutcomes {
     /// Succeeded.
@@ -200,7 +200,7 @@ pub fn of_event(
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// How an event's deliveries stand, looking at [`RECENT_DELIVERIES`] of them at most.
+/// How an event's deliveries stand, looking at a hundred of them at most.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EventOutcomes {
     /// All of them.

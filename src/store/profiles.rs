@@ -106,13 +106,13 @@ pub struct IdentifierRow {
     pub event: EventId,
 }
 
-/// The identifiers of a profile, by kind.
+/// The identifiers of a profile, by kind, at most a thousand.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn identifiers(connection: &Connection, profile: ProfileId) -> Result<Vec<IdentifierRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, value, event_id FROM identifier WHERE profile_id = ?1 ORDER BY kind, value",
+        "SELECT kind, value, event_id FROM identifier WHERE profile_id = ?1 ORDER BY kind, value LIMIT ?2",
     )?;
     let row = |row: &Row<'_>| {
         Ok(IdentifierRow {
@@ -122,7 +122,7 @@ pub fn identifiers(connection: &Connection, profile: ProfileId) -> Result<Vec<Id
         })
     };
     Ok(statement
-        .query_map([profile], row)?
+        .query_map(params![profile, MAX_FACTS], row)?
         .collect::<rusqlite::Result<_>>()?)
 }
 
@@ -137,13 +137,16 @@ pub struct TraitRow {
     pub event: EventId,
 }
 
-/// The traits of a profile, by name.
+/// A page shows at most this many traits or identifiers of one profile.
+const MAX_FACTS: i64 = 1_000;
+
+/// The traits of a profile, by name, at most a thousand.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn traits(connection: &Connection, profile: ProfileId) -> Result<Vec<TraitRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, value, event_id FROM trait WHERE profile_id = ?1 ORDER BY name",
+        "SELECT name, value, event_id FROM trait WHERE profile_id = ?1 ORDER BY name LIMIT ?2",
     )?;
     let row = |row: &Row<'_>| {
         Ok(TraitRow {
@@ -153,7 +156,7 @@ pub fn traits(connection: &Connection, profile: ProfileId) -> Result<Vec<TraitRo
         })
     };
     Ok(statement
-        .query_map([profile], row)?
+        .query_map(params![profile, MAX_FACTS], row)?
         .collect::<rusqlite::Result<_>>()?)
 }
 
