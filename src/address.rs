@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use url::Host;
 
 /// IPv4 networks that are private, reserved, or lead to a cloud's metadata.
 const FORBIDDEN_V4: [(Ipv4Addr, u8); 16] = [
@@ -48,6 +49,25 @@ pub fn may_dial(address: IpAddr, allowed: &[IpNet]) -> bool {
         .iter()
         .any(|net| net.contains(&address) || net.contains(&inner));
     is_allowed || !is_forbidden(inner)
+}
+
+/// The flag that would let the box dial `address`, for the refusal to name.
+pub fn allowing_flag(address: IpAddr) -> String {
+    format!("--allow-target {}", IpNet::from(address.to_canonical()))
+}
+
+/// The address that a URL's host already says, without asking a resolver: an IP literal in any of
+/// the spellings that the URL standard folds into one, or a name of this machine itself.
+pub fn literal(host: &Host<&str>) -> Option<IpAddr> {
+    match host {
+        Host::Ipv4(address) => Some((*address).into()),
+        Host::Ipv6(address) => Some((*address).into()),
+        Host::Domain(name) => {
+            let name = name.trim_end_matches('.');
+            (name == "localhost" || name.ends_with(".localhost"))
+                .then_some(Ipv4Addr::LOCALHOST.into())
+        }
+    }
 }
 
 fn is_forbidden(address: IpAddr) -> bool {
@@ -157,6 +177,34 @@ mod tests {
         ] {
             assert!(dials(public), "{public}");
         }
+    }
+
+    #[test]
+    fn a_url_says_its_address_in_many_spellings() {
+        let says = |url: &str| literal(&url::Url::parse(url).unwrap().host().unwrap());
+        for url in [
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://localhost/",
+            "http://localhost./",
+            "http://box.localhost:8080/",
+        ] {
+            assert_eq!(says(url), Some(Ipv4Addr::LOCALHOST.into()), "{url}");
+        }
+        assert_eq!(says("http://[::1]/"), Some(Ipv6Addr::LOCALHOST.into()));
+        assert_eq!(says("http://example.com/"), None);
+    }
+
+    #[test]
+    fn a_refusal_names_the_plain_address() {
+        let mapped = "::ffff:10.0.0.1".parse().unwrap();
+        assert_eq!(allowing_flag(mapped), "--allow-target 10.0.0.1/32");
+        assert_eq!(
+            allowing_flag("::1".parse().unwrap()),
+            "--allow-target ::1/128"
+        );
     }
 
     #[test]

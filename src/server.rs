@@ -19,7 +19,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +74,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let files = Files::prepare(&config.data_dir)?;
     let lock = files.lock_for_server()?;
     // Before anything is sent: a port that is taken must not cost anyone a delivery.
-    let listener = std::net::TcpListener::bind(config.listen).with_context(|| {
+    let listener = TcpListener::bind(config.listen).with_context(|| {
         format!(
             "listening on {}; is another program using the port?",
             config.listen
@@ -112,23 +112,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
 
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;
-    let (setup, setup_link) = if has_users {
-        (SetupToken::none(), None)
-    } else {
-        let (setup, token) = SetupToken::new()?;
-        (
-            setup,
-            Some(public_url.join(&format!("setup?token={token}"))?),
-        )
-    };
-    let settings = admin::Settings {
-        public_url: public_url.clone(),
-        insecure_http: config.insecure_http,
-        listens_on_network: !address.ip().is_loopback(),
-        trusted_proxies: config.trusted_proxy.clone(),
-        allowed_targets: config.allow_target.clone(),
-        attempts: config.retry_schedule.attempts(),
-    };
+    let (setup, setup_link) = setup(has_users, &public_url)?;
     let share = share(Shared {
         acceptor: web::Data::new(acceptor),
         limits: web::Data::new(config.ingest_limits()),
@@ -138,27 +122,11 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         ids: web::Data::from(ids),
         vault: web::Data::new(files.vault().clone()),
         retries: web::Data::new(retries),
-        settings: web::Data::new(settings),
+        settings: web::Data::new(settings(config, &public_url, address)),
         setup: web::Data::new(setup),
         gate: web::Data::new(Gate::default()),
     });
-    let app = move || {
-        App::new()
-            .configure(&share)
-            .configure(ingest::configure)
-            .configure(admin::configure)
-            .route("/healthz/live", web::get().to(live))
-            .route("/healthz/ready", web::get().to(ready))
-            .default_service(web::to(http::no_such_route))
-    };
-    let http = HttpServer::new(app)
-        .disable_signals()
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
-        .shutdown_timeout(HTTP_DRAIN_S)
-        .backlog(ACCEPT_BACKLOG)
-        .listen(listener)?
-        .run();
+    let http = listen(share, listener)?;
     let handle = http.handle();
     Ok(Server {
         public_url,
@@ -180,6 +148,51 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         writer_thread,
         _lock: lock,
     })
+}
+
+/// The token for the first user and the link that carries it, while there is no user.
+fn setup(has_users: bool, public_url: &Url) -> anyhow::Result<(SetupToken, Option<Url>)> {
+    if has_users {
+        return Ok((SetupToken::none(), None));
+    }
+    let (setup, token) = SetupToken::new()?;
+    let link = public_url.join(&format!("setup?token={token}"))?;
+    Ok((setup, Some(link)))
+}
+
+fn settings(config: &Config, public_url: &Url, address: SocketAddr) -> admin::Settings {
+    admin::Settings {
+        public_url: public_url.clone(),
+        insecure_http: config.insecure_http,
+        listens_on_network: !address.ip().is_loopback(),
+        trusted_proxies: config.trusted_proxy.clone(),
+        allowed_targets: config.allow_target.clone(),
+        attempts: config.retry_schedule.attempts(),
+    }
+}
+
+/// The HTTP server, an app for every worker, on a socket that is bound already.
+fn listen(
+    share: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    listener: TcpListener,
+) -> std::io::Result<actix_web::dev::Server> {
+    let app = move || {
+        App::new()
+            .configure(&share)
+            .configure(ingest::configure)
+            .configure(admin::configure)
+            .route("/healthz/live", web::get().to(live))
+            .route("/healthz/ready", web::get().to(ready))
+            .default_service(web::to(http::no_such_route))
+    };
+    Ok(HttpServer::new(app)
+        .disable_signals()
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .shutdown_timeout(HTTP_DRAIN_S)
+        .backlog(ACCEPT_BACKLOG)
+        .listen(listener)?
+        .run())
 }
 
 fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {

@@ -86,24 +86,9 @@ impl Desk {
     pub(super) async fn change<T: Send + 'static>(
         &self,
         user: Option<UserId>,
-        mut work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
+        work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (ids, now_ms) = (self.ids.clone(), self.now_ms);
-        let address = self.address.map(|address| address.to_string());
-        self.writer
-            .change(
-                move |connection| {
-                    let actor = Actor {
-                        user,
-                        address: address.as_deref(),
-                        now_ms,
-                        ids: &ids,
-                    };
-                    work(connection, &actor)
-                },
-                |_| (),
-            )
-            .await
+        self.writer.change(self.signed(user, work), |_| ()).await
     }
 
     /// As [`Desk::change`], for what the hot path must know at once: keys, sources and webhooks.
@@ -113,28 +98,37 @@ impl Desk {
     pub(super) async fn change_catalog<T: Send + 'static>(
         &self,
         user: Option<UserId>,
-        mut work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
+        work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (ids, now_ms) = (self.ids.clone(), self.now_ms);
-        let address = self.address.map(|address| address.to_string());
+        let mut work = self.signed(user, work);
         let (reloading, publishing) = (self.catalog.clone(), self.catalog.clone());
         let (value, _) = self
             .writer
             .change(
-                move |connection| {
-                    let actor = Actor {
-                        user,
-                        address: address.as_deref(),
-                        now_ms,
-                        ids: &ids,
-                    };
-                    let value = work(connection, &actor)?;
-                    Ok((value, reloading.reload(connection)?))
-                },
+                move |connection| Ok((work(connection)?, reloading.reload(connection)?)),
                 move |(_, catalog)| publishing.publish(std::sync::Arc::clone(catalog)),
             )
             .await?;
         Ok(value)
+    }
+
+    /// `work` as a job of the writer, in the name of `user`, at this request's time and place.
+    fn signed<T>(
+        &self,
+        user: Option<UserId>,
+        mut work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
+    ) -> impl FnMut(&Connection) -> Result<T> + Send + 'static {
+        let (ids, now_ms) = (self.ids.clone(), self.now_ms);
+        let address = self.address.map(|address| address.to_string());
+        move |connection| {
+            let actor = Actor {
+                user,
+                address: address.as_deref(),
+                now_ms,
+                ids: &ids,
+            };
+            work(connection, &actor)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::answer::PageError;
 use super::csrf;
 use crate::error::{Error, FieldError, Kind};
 use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use askama::Template;
@@ -170,9 +171,13 @@ impl Refusals {
         }
     }
 
-    /// Whether nothing was refused.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The status of the page that shows the form: 422 once something was refused.
+    pub(super) fn status(&self) -> StatusCode {
+        if self.0.is_empty() {
+            StatusCode::OK
+        } else {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
     }
 
     /// Whether something is wrong with a field.

@@ -100,11 +100,7 @@ async fn render(
         .desk()
         .read(move |connection| workspaces::api_keys(connection, workspace, MAX_KEYS))
         .await?;
-    let status = if refusals.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
+    let status = refusals.status();
     let list = List {
         shell: Shell::new(visitor, Section::Keys, "API keys", flash),
         rows: keys.into_iter().map(|key| Row::new(key, now_ms)).collect(),

@@ -198,7 +198,7 @@ pub(super) async fn show(
     let last = Cookie::build(LAST_WORKSPACE_COOKIE, visitor.membership.slug.clone())
         .path("/")
         .http_only(true)
-        .secure(settings.public_url.scheme() == "https")
+        .secure(settings.is_https())
         .same_site(SameSite::Lax)
         .max_age(actix_web::cookie::time::Duration::days(90))
         .finish();

@@ -223,17 +223,13 @@ fn cookie(settings: &Settings, token: String) -> Cookie<'static> {
     Cookie::build(cookie_name(settings), token)
         .path("/")
         .http_only(true)
-        .secure(is_secure(settings))
+        .secure(settings.is_https())
         .same_site(SameSite::Lax)
         .finish()
 }
 
-fn is_secure(settings: &Settings) -> bool {
-    settings.public_url.scheme() == "https"
-}
-
 fn cookie_name(settings: &Settings) -> &'static str {
-    if is_secure(settings) {
+    if settings.is_https() {
         SECURE_COOKIE
     } else {
         PLAIN_COOKIE

@@ -18,6 +18,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether people reach the box under TLS.
+    pub(super) fn is_https(&self) -> bool {
+        self.public_url.scheme() == "https"
+    }
+
     /// Whether a password would travel in the clear beyond this machine.
     pub(super) fn exposes_passwords(&self) -> bool {
         let is_local = match self.public_url.host() {
@@ -26,7 +31,7 @@ impl Settings {
             Some(url::Host::Ipv6(address)) => address.is_loopback(),
             None => false,
         };
-        self.public_url.scheme() != "https" && (self.listens_on_network || !is_local)
+        !self.is_https() && (self.listens_on_network || !is_local)
     }
 }
 

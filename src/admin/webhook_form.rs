@@ -19,7 +19,6 @@ use crate::webhook::Format;
 use actix_web::http::StatusCode;
 use actix_web::web;
 use askama::Template;
-use std::net::{IpAddr, Ipv4Addr};
 
 /// Seen event types that are offered as check boxes; the rest is offered while writing.
 const MAX_CHOICES: usize = 60;
@@ -27,17 +26,15 @@ const MAX_CHOICES: usize = 60;
 const MAX_SUGGESTIONS: usize = 300;
 /// Rows to write in that are there before any is asked for, so that it works without a script.
 const BLANK_ROWS: usize = 2;
-/// The families of Jimo's experience events and the box's own, offered while writing.
-const FAMILIES: [&str; 9] = [
+/// The families of Jimo's experience events, and the kind without a name: offered while writing.
+const FAMILIES: [&str; 7] = [
     "tour.*",
     "survey.*",
     "checklist.*",
     "hint.*",
     "banner.*",
     "post.*",
-    "profile.*",
     "identify",
-    "page",
 ];
 
 struct Choice {
@@ -106,11 +103,7 @@ async fn render(visitor: &Visitor, draft: Draft) -> Page {
         None => ("New webhook", "Create webhook", list.clone()),
         Some(id) => ("Edit webhook", "Save changes", format!("{list}/{id}")),
     };
-    let status = if draft.refusals.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
+    let status = draft.refusals.status();
     let editor = Editor {
         shell: Shell::new(visitor, Section::Webhooks, title, &Flash::default()),
         title,
@@ -194,17 +187,15 @@ fn check(input: &WebhookInput, settings: &Settings) -> Result<()> {
     };
     if let Some(address) = url::Url::parse(input.url.trim())
         .ok()
-        .as_ref()
-        .and_then(literal_address)
+        .and_then(|url| address::literal(&url.host()?))
         && !address::may_dial(address, &settings.allowed_targets)
     {
         refused.push(FieldError {
             pointer: "/url".to_owned(),
             code: "blocked_address",
             detail: format!(
-                "{address} is a private or reserved address, which the box does not dial. If it is meant to, start it with \
-                 --allow-target {address}/{}.",
-                if address.is_ipv4() { 32 } else { 128 }
+                "{address} is a private or reserved address, which the box does not dial. If it is meant to, start it with {}.",
+                address::allowing_flag(address)
             ),
         });
     }
@@ -212,18 +203,6 @@ fn check(input: &WebhookInput, settings: &Settings) -> Result<()> {
         Ok(())
     } else {
         Err(Error::fields(refused))
-    }
-}
-
-fn literal_address(url: &url::Url) -> Option<IpAddr> {
-    match url.host()? {
-        url::Host::Ipv4(address) => Some(address.into()),
-        url::Host::Ipv6(address) => Some(address.into()),
-        url::Host::Domain(name) => {
-            let name = name.trim_end_matches('.');
-            (name == "localhost" || name.ends_with(".localhost"))
-                .then_some(Ipv4Addr::LOCALHOST.into())
-        }
     }
 }
 

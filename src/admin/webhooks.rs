@@ -16,7 +16,6 @@ use crate::manage::{self, Held};
 use crate::store::history::{self, COUNT_LIMIT, DeliveryFilter, RecentOutcomes, Waiting};
 use crate::store::webhooks::{self, WebhookRow};
 use crate::webhook::WebhookState;
-use actix_web::http::StatusCode;
 use actix_web::web;
 use askama::Template;
 
@@ -214,11 +213,7 @@ struct AskActivate {
 }
 
 fn activate_page(visitor: &Visitor, subject: Subject, refusals: Refusals) -> Page {
-    let status = if refusals.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
+    let status = refusals.status();
     let ask = AskActivate {
         shell: Shell::new(
             visitor,
@@ -292,11 +287,7 @@ struct AskDelete {
 
 fn delete_page(visitor: &Visitor, subject: Subject, refusals: Refusals) -> Page {
     let owed = subject.waiting.pending + subject.waiting.held;
-    let status = if refusals.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
+    let status = refusals.status();
     let ask = AskDelete {
         shell: Shell::new(
             visitor,

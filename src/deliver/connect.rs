@@ -1,7 +1,7 @@
 //! The connector: resolves, judges every address, dials the vetted ones. One client is built on it,
 //! so that nothing leaves the box by another way (promise 16). Honours no proxy variables.
 
-use crate::address::may_dial;
+use crate::address::{allowing_flag, may_dial};
 use crate::delivery::ErrorClass;
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -147,8 +147,8 @@ async fn connect(
         return Err(ConnectError {
             class: ErrorClass::BlockedAddress,
             detail: format!(
-                "{address} is private or reserved; --allow-target {} would allow it",
-                IpNet::from(address)
+                "{address} is private or reserved; {} would allow it",
+                allowing_flag(address)
             ),
             address: Some(*forbidden),
         });
