@@ -2,6 +2,7 @@
 //! message and a delivery for every webhook that wants it, and after the commit tells those who
 //! follow the log. Knows no dialect and no HTTP.
 
+use crate::dedup::DedupWindow;
 use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
 use crate::id::{EventId, IdGenerator, MessageId};
@@ -9,7 +10,7 @@ use crate::message::{self, MessageSource};
 use crate::store::catalog::{Catalog, CatalogHandle};
 use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
 use crate::store::events;
-use crate::store::writer::Writer;
+use crate::store::writer::{Weight, Writer};
 use crate::webhook::{Format, WebhookState};
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -73,16 +74,26 @@ impl Followers {
 
 /// Takes events into the log.
 #[derive(Debug, Clone)]
-pub struct Acceptor {
+pub struct Acceptor(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     writer: Writer,
     catalog: CatalogHandle,
     ids: Arc<IdGenerator>,
+    window: Arc<DedupWindow>,
     followers: Followers,
 }
 
-struct Accepted {
-    id: EventId,
-    fresh: Vec<OwedDelivery>,
+/// What became of an event that was handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is in the log.
+    Created(EventId),
+    /// The same event was in the log already, under the same key.
+    Duplicate(EventId),
+    /// Another event is in the log under its key; this one is not.
+    Conflict(EventId),
 }
 
 impl Acceptor {
@@ -91,54 +102,146 @@ impl Acceptor {
         writer: Writer,
         catalog: CatalogHandle,
         ids: Arc<IdGenerator>,
+        window: Arc<DedupWindow>,
         followers: Followers,
     ) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             writer,
             catalog,
             ids,
+            window,
             followers,
-        }
+        }))
     }
 
-    /// Appends `event` to the log. When this returns its id, the event and everything that is owed
-    /// because of it are on disk (promise 1).
+    /// Appends `events` to the log, in order and in one transaction. When this returns, they and
+    /// everything that is owed because of them are on disk (promise 1); so is, of a duplicate, the
+    /// event that was there before.
     ///
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
-    pub async fn accept(&self, event: Event) -> Result<EventId> {
-        let catalog = self.catalog.clone();
-        let ids = Arc::clone(&self.ids);
-        let followers = self.followers.clone();
-        let mut stored = StoredEvent {
-            id: EventId::from_i64(0),
-            event,
+    pub async fn accept(&self, events: Vec<Event>) -> Result<Vec<Acceptance>> {
+        if events.iter().any(|event| event.dedup_key.is_some()) {
+            self.0.window.loaded().await;
+        }
+        let weight = Weight {
+            rows: events.len(),
+            bytes: events.iter().map(weigh).sum(),
         };
-        let accepted = self
+        let (parts, told) = (Arc::clone(&self.0), Arc::clone(&self.0));
+        let mut waiting: Vec<_> = events.into_iter().map(unplaced).collect();
+        let (outcomes, _) = self
+            .0
             .writer
             .append(
+                weight,
                 move |connection| {
-                    // Here, on the one writer, so that the log's order is the order of commits and
-                    // the projector's cursor never passes an id that is still to come.
-                    stored.id = ids.next(stored.event.received_at_ms);
-                    append(connection, &catalog.current(), &ids, &stored)
+                    let mut fresh = Vec::new();
+                    let outcomes = waiting
+                        .iter_mut()
+                        .map(|stored| parts.place(connection, stored, &mut fresh))
+                        .collect::<Result<Vec<_>>>()?;
+                    Ok((outcomes, fresh))
                 },
-                move |accepted: &Accepted| followers.tell(&accepted.fresh),
+                move |(_, fresh)| told.followers.tell(fresh),
             )
             .await?;
-        Ok(accepted.id)
+        Ok(outcomes)
+    }
+
+    /// [`Acceptor::accept`] for an event without a key, which is always new.
+    ///
+    /// # Errors
+    /// As [`Acceptor::accept`].
+    pub async fn accept_one(&self, event: Event) -> Result<EventId> {
+        let (parts, told) = (Arc::clone(&self.0), Arc::clone(&self.0));
+        let weight = Weight {
+            rows: 1,
+            bytes: weigh(&event),
+        };
+        let mut stored = unplaced(event);
+        let (id, _) = self
+            .0
+            .writer
+            .append(
+                weight,
+                move |connection| {
+                    let mut fresh = Vec::new();
+                    parts.append(connection, &mut stored, &mut fresh)?;
+                    Ok((stored.id, fresh))
+                },
+                move |(_, fresh)| told.followers.tell(fresh),
+            )
+            .await?;
+        Ok(id)
     }
 }
 
-fn append(
+/// What an event holds in memory.
+fn weigh(event: &Event) -> usize {
+    size_of::<StoredEvent>() + event.text_bytes()
+}
+
+/// Before the writer gives it its place.
+fn unplaced(event: Event) -> StoredEvent {
+    StoredEvent {
+        id: EventId::from_i64(0),
+        event,
+    }
+}
+
+impl Parts {
+    /// Appends an event, unless its key says that it is in the log already.
+    fn place(
+        &self,
+        connection: &Connection,
+        stored: &mut StoredEvent,
+        fresh: &mut Vec<OwedDelivery>,
+    ) -> Result<Acceptance> {
+        let event = &stored.event;
+        let Some(key) = &event.dedup_key else {
+            self.append(connection, stored, fresh)?;
+            return Ok(Acceptance::Created(stored.id));
+        };
+        let hash = self.window.hash(event.workspace, key);
+        if let Some(id) = self.window.seen(hash)
+            && let Some(earlier) = events::with_key(connection, event.workspace, id, key)?
+        {
+            return Ok(if event.says_the_same_as(&earlier.event) {
+                Acceptance::Duplicate(id)
+            } else {
+                Acceptance::Conflict(id)
+            });
+        }
+        self.append(connection, stored, fresh)?;
+        self.window.remember(hash, stored.id);
+        Ok(Acceptance::Created(stored.id))
+    }
+
+    /// Gives an event its place in the log, here, on the one writer, so that the log's order is the
+    /// order of commits and the projector's cursor never passes an id that is still to come.
+    fn append(
+        &self,
+        connection: &Connection,
+        stored: &mut StoredEvent,
+        fresh: &mut Vec<OwedDelivery>,
+    ) -> Result<()> {
+        stored.id = self.ids.next(stored.event.received_at_ms);
+        events::insert(connection, stored)?;
+        let catalog = self.catalog.current();
+        owe(connection, &catalog, &self.ids, stored, fresh)
+    }
+}
+
+/// Keeps a message and a delivery for every webhook that wants the event.
+fn owe(
     connection: &Connection,
     catalog: &Catalog,
     ids: &IdGenerator,
     stored: &StoredEvent,
-) -> Result<Accepted> {
+    fresh: &mut Vec<OwedDelivery>,
+) -> Result<()> {
     let event = &stored.event;
-    events::insert(connection, stored)?;
-    let mut fresh = Vec::new();
     let mut messages: Vec<(Format, MessageId, Bytes)> = Vec::new();
     let wanting = catalog
         .webhooks_of(event.workspace)
@@ -176,10 +279,7 @@ fn append(
             });
         }
     }
-    Ok(Accepted {
-        id: stored.id,
-        fresh,
-    })
+    Ok(())
 }
 
 fn insert_message(

@@ -1,6 +1,7 @@
 //! The box's settings: every option of `serve` with its name, default and meaning, from flags, the
 //! environment (`PILLARBOX_…`) and a TOML file, in that order. The only place that reads the environment.
 
+use crate::dedup::DedupLimits;
 use crate::deliver::attempt::DispatchLimits;
 use crate::deliver::connect::ConnectRules;
 use crate::deliver::sender::AttemptLimits;
@@ -27,8 +28,14 @@ const DEFAULT_LOG: &str = "warn,pillarbox=info";
 
 /// Jobs that may wait for the writer; one more is answered 503.
 const WRITER_QUEUE: usize = 8_192;
-/// Jobs in one transaction at most.
+/// Bytes of events that may wait for the writer together; more is answered 503.
+const WRITER_QUEUE_BYTES: usize = 64 * 1_024 * 1_024;
+/// Events in one transaction at most; a batch is never split.
 const WRITER_GROUP: usize = 1_024;
+/// Senders' own keys of events that are remembered; the oldest are forgotten first.
+const DEDUP_KEYS: usize = 7_000_000;
+/// A sender's own key of an event is remembered for this long, unless there are too many.
+const DEDUP_WINDOW_MS: i64 = 24 * 3_600_000;
 /// A body with one event has at most this many bytes.
 const EVENT_BODY_BYTES: usize = 64 * 1_024;
 /// A body must be here within this time, milliseconds.
@@ -236,6 +243,7 @@ impl Config {
     pub fn writer_limits(&self) -> WriterLimits {
         WriterLimits {
             queue: WRITER_QUEUE,
+            queue_bytes: WRITER_QUEUE_BYTES,
             group: WRITER_GROUP,
         }
     }
@@ -245,6 +253,14 @@ impl Config {
         ingest::Limits {
             event_body_bytes: EVENT_BODY_BYTES,
             body_timeout_ms: BODY_TIMEOUT_MS,
+        }
+    }
+
+    /// The bounds of remembering senders' keys.
+    pub fn dedup_limits(&self) -> DedupLimits {
+        DedupLimits {
+            keys: DEDUP_KEYS,
+            window_ms: DEDUP_WINDOW_MS,
         }
     }
 

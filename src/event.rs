@@ -136,6 +136,8 @@ pub struct FieldNames {
     pub customer_id: &'static str,
     /// Identifier `group_id`.
     pub group_id: &'static str,
+    /// The sender's own id of the event.
+    pub dedup_key: &'static str,
 }
 
 /// An event as a dialect understood it, before the rules. Objects are the JSON text as it came.
@@ -157,6 +159,8 @@ pub struct RawEvent<'a> {
     pub replace_traits: bool,
     /// When it happened, Unix milliseconds; `None` is "now".
     pub occurred_at_ms: Option<i64>,
+    /// The sender's own id of the event: the same one again is the same event.
+    pub dedup_key: Option<Cow<'a, str>>,
     /// What the dialect calls its fields.
     pub names: &'static FieldNames,
     /// What the dialect could not understand, so that the rules can name all that is wrong at once.
@@ -193,6 +197,48 @@ pub struct Event {
     pub verification: Verification,
     /// The marketing channel, where one was found.
     pub channel: Option<Box<str>>,
+    /// The sender's own id of the event, unique in its workspace for a day at least.
+    pub dedup_key: Option<Box<str>>,
+}
+
+impl Event {
+    /// Whether `self`, sent again under the same key, is what was stored as `other`: everything the
+    /// sender said, to the byte. A time that was left out is the time of receipt, which differs.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let same_time = self.occurred_at_ms == other.occurred_at_ms
+            || (self.occurred_at_ms == self.received_at_ms
+                && other.occurred_at_ms == other.received_at_ms);
+        same_time
+            && self.kind == other.kind
+            && self.name == other.name
+            && self.identifiers == other.identifiers
+            && self.properties == other.properties
+            && self.traits == other.traits
+            && self.context == other.context
+            && self.replace_traits == other.replace_traits
+    }
+
+    /// The bytes of text that it holds.
+    pub fn text_bytes(&self) -> usize {
+        let ids = &self.identifiers;
+        [
+            &ids.user_id,
+            &ids.visitor_id,
+            &ids.email,
+            &ids.customer_id,
+            &ids.group_id,
+            &self.properties,
+            &self.traits,
+            &self.context,
+            &self.channel,
+            &self.dedup_key,
+        ]
+        .into_iter()
+        .flatten()
+        .map(|text| text.len())
+        .sum::<usize>()
+            + self.name.len()
+    }
 }
 
 /// An event with its place in the log.

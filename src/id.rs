@@ -135,6 +135,13 @@ impl<P> Id<P> {
         self.0
     }
 
+    /// The lowest id that can be made at a time, in Unix milliseconds.
+    pub const fn first_at(unix_ms: i64) -> Self {
+        let since = unix_ms - EPOCH_MS;
+        let since = if since < 0 { 0 } else { since };
+        Self::from_i64(since << (NODE_BITS + SEQUENCE_BITS))
+    }
+
     /// When the id was made, in Unix milliseconds.
     pub const fn unix_ms(self) -> i64 {
         (self.0 >> (NODE_BITS + SEQUENCE_BITS)) + EPOCH_MS

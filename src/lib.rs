@@ -27,6 +27,8 @@ pub mod project;
 // ACCEPT: one event, one place in the log
 pub mod accept;
 
+pub mod dedup;
+
 // MANAGE: what people change, once for pages and commands
 pub mod manage;
 

@@ -129,6 +129,7 @@ mod tests {
                 received_at_ms: 1_704_110_400_250,
                 verification: Verification::Server,
                 channel: None,
+                dedup_key: None,
             },
         };
         let source = MessageSource {

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 pub const MAX_NAME_CHARS: usize = 200;
 /// An identifier has at most this many bytes.
 pub const MAX_IDENTIFIER_BYTES: usize = 512;
+/// A sender's own id of an event has at most this many bytes.
+pub const MAX_DEDUP_KEY_BYTES: usize = 255;
 /// Families that only the box itself sends, so that nobody can forge a notice (webhooks.md).
 pub const RESERVED_PREFIXES: [&str; 4] = ["profile.", "customer.", "admin.", "system."];
 
@@ -21,13 +23,21 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
     let mut refused = Refused(raw.refused);
     let name = name(&mut refused, raw.kind, raw.name, names);
     let ids = raw.identifiers;
+    let mut identifier =
+        |value, field| bounded_text(&mut refused, value, field, MAX_IDENTIFIER_BYTES);
     let identifiers = Identifiers {
-        user_id: identifier(&mut refused, ids.user_id, names.user_id),
-        visitor_id: identifier(&mut refused, ids.visitor_id, names.visitor_id),
-        email: identifier(&mut refused, ids.email, names.email),
-        customer_id: identifier(&mut refused, ids.customer_id, names.customer_id),
-        group_id: identifier(&mut refused, ids.group_id, names.group_id),
+        user_id: identifier(ids.user_id, names.user_id),
+        visitor_id: identifier(ids.visitor_id, names.visitor_id),
+        email: identifier(ids.email, names.email),
+        customer_id: identifier(ids.customer_id, names.customer_id),
+        group_id: identifier(ids.group_id, names.group_id),
     };
+    let dedup_key = bounded_text(
+        &mut refused,
+        raw.dedup_key,
+        names.dedup_key,
+        MAX_DEDUP_KEY_BYTES,
+    );
     if raw.kind.is_none() {
         refused.add(
             names.kind,
@@ -50,6 +60,7 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         received_at_ms,
         verification: credential.verification,
         channel: None,
+        dedup_key,
     })
 }
 
@@ -129,17 +140,22 @@ fn name_refusal(name: &str, field: &str) -> Option<(&'static str, String)> {
     Some(("reserved_name", detail))
 }
 
-fn identifier(refused: &mut Refused, value: Option<Cow<'_, str>>, field: &str) -> Option<Box<str>> {
+fn bounded_text(
+    refused: &mut Refused,
+    value: Option<Cow<'_, str>>,
+    field: &str,
+    max_bytes: usize,
+) -> Option<Box<str>> {
     let value = value?;
     if value.trim().is_empty() {
         refused.add(field, "required", format!("{field} must not be empty."));
         return None;
     }
-    if value.len() > MAX_IDENTIFIER_BYTES {
+    if value.len() > max_bytes {
         refused.add(
             field,
             "too_long",
-            format!("{field} is longer than {MAX_IDENTIFIER_BYTES} bytes."),
+            format!("{field} is longer than {max_bytes} bytes."),
         );
         return None;
     }
@@ -160,6 +176,7 @@ mod tests {
         email: "email",
         customer_id: "customerId",
         group_id: "groupId",
+        dedup_key: "messageId",
     };
 
     const CREDENTIAL: Credential = Credential {
@@ -182,6 +199,7 @@ mod tests {
             context: None,
             replace_traits: false,
             occurred_at_ms: None,
+            dedup_key: None,
             names: &NAMES,
             refused: Vec::new(),
         }

@@ -4,6 +4,7 @@
 use crate::accept::{self, Acceptor};
 use crate::admin::{self, Gate, SetupToken};
 use crate::config::Config;
+use crate::dedup::DedupWindow;
 use crate::deliver;
 use crate::deliver::RetryRequests;
 use crate::deliver::attempt::Tools;
@@ -15,6 +16,7 @@ use crate::secret::Vault;
 use crate::store::catalog::{CatalogHandle, follow_other_processes};
 use crate::store::writer::Writer;
 use crate::store::{self, Files, Readers};
+use crate::time::now_ms;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
@@ -89,7 +91,15 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let readers = files.readers()?;
     let (writer, writer_thread) = Writer::start(connection, config.writer_limits())?;
     let (followers, fresh, log_grew) = accept::followers(config.fresh_deliveries());
-    let acceptor = Acceptor::new(writer.clone(), catalog.clone(), Arc::clone(&ids), followers);
+    let window = Arc::new(DedupWindow::new(config.dedup_limits()));
+    Arc::clone(&window).start_loading(readers.clone(), now_ms())?;
+    let acceptor = Acceptor::new(
+        writer.clone(),
+        catalog.clone(),
+        Arc::clone(&ids),
+        window,
+        followers,
+    );
 
     let (stop_dispatcher, stopping) = watch::channel(false);
     let tools = Tools {

@@ -26,6 +26,7 @@ const NAMES: FieldNames = FieldNames {
     email: "email",
     customer_id: "customerId",
     group_id: "groupId",
+    dedup_key: "messageId",
 };
 
 #[derive(Serialize)]
@@ -46,7 +47,7 @@ pub(super) async fn receive(
     let credential = request::credential(&request, &catalog.current())?;
     let body = request::body(&request, payload, limits.event_body_bytes, &limits).await?;
     let event = normalize(parse(json::check(&body)?)?, &credential, received_at_ms)?;
-    let id = acceptor.accept(event).await?;
+    let id = acceptor.accept_one(event).await?;
     Ok(HttpResponse::Ok().json(Answer { success: true, id }))
 }
 
@@ -103,6 +104,7 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
         context: None,
         replace_traits: false,
         occurred_at_ms,
+        dedup_key: None,
         names: &NAMES,
         refused: Vec::new(),
     };

@@ -111,7 +111,7 @@ impl Projector {
             cursor: last,
             timeline_rows: place.timeline_rows + changes.timeline_rows(),
         };
-        self.writer.change_blocking(move |connection| {
+        self.writer.alone_blocking(move |connection| {
             projection::advance(connection, place, next)?;
             changes.write(connection, place.segment())
         })?;

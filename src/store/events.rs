@@ -16,8 +16,8 @@ pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO event (id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
-                properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel, dedup_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             id,
@@ -38,12 +38,13 @@ pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
             event.received_at_ms,
             event.verification.as_str(),
             event.channel,
+            event.dedup_key,
         ])?;
     Ok(())
 }
 
 const COLUMNS: &str = "SELECT id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
-        properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel FROM event";
+        properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel, dedup_key FROM event";
 
 /// Reads by position: the projector reads every event, and looking names up costs as much as the rest.
 fn event_row(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
@@ -69,6 +70,7 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
             received_at_ms: row.get(15)?,
             verification: word(row, 16, Verification::parse)?,
             channel: row.get(17)?,
+            dedup_key: row.get(18)?,
         },
     })
 }
@@ -116,6 +118,43 @@ pub fn get(connection: &Connection, workspace: WorkspaceId, id: EventId) -> Resu
         .query_row(params![workspace, id], event_row)
         .optional()?
         .ok_or_else(|| Error::not_found("event"))
+}
+
+/// The event `id`, if it is there, is of `workspace` and came under the sender's own `key`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn with_key(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: EventId,
+    key: &str,
+) -> Result<Option<StoredEvent>> {
+    let sql = format!("{COLUMNS} WHERE id = ?1 AND workspace_id = ?2 AND dedup_key = ?3");
+    Ok(connection
+        .prepare_cached(&sql)?
+        .query_row(params![id, workspace, key], event_row)
+        .optional()?)
+}
+
+/// Calls `each` with the workspace, key and id of every event with a sender's own key from `from` on.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn each_key(
+    connection: &Connection,
+    from: EventId,
+    mut each: impl FnMut(WorkspaceId, &str, EventId),
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "SELECT workspace_id, dedup_key, id FROM event WHERE id >= ?1 AND dedup_key IS NOT NULL",
+    )?;
+    let mut rows = statement.query([from])?;
+    while let Some(row) = rows.next()? {
+        let key = row.get_ref(1)?.as_str().map_err(Error::internal)?;
+        each(row.get(0)?, key, row.get(2)?);
+    }
+    Ok(())
 }
 
 /// The log's last id, 0 when it is empty.

@@ -30,7 +30,10 @@ const LOCK_FILE: &str = "pillarbox.lock";
 /// What is sealed in the file to know its key again, and the row that it is bound to.
 const KEY_CHECK_TEXT: &[u8] = b"pillarbox";
 const KEY_CHECK_ROW: i64 = 1;
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../migrations/0001_box.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/0001_box.sql")),
+    M::up(include_str!("../../migrations/0002_keys_and_windows.sql")),
+];
 
 /// Where the box's files are, and what it needs to read its secrets.
 #[derive(Debug, Clone)]

@@ -6,15 +6,32 @@ use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// The bounds of the writer.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterLimits {
     /// Jobs that may wait.
     pub queue: usize,
-    /// Jobs in one transaction. There is no lingering: a group forms while the last one is in fsync.
+    /// Bytes that waiting jobs may hold in memory together.
+    pub queue_bytes: usize,
+    /// Rows in one transaction, as the jobs announce them; one job is never split. There is no
+    /// lingering: a group forms while the last one is in fsync.
     pub group: usize,
+}
+
+/// What a job weighs, so that neither the queue nor a transaction grows without bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Weight {
+    /// Rows that it appends to the log.
+    pub rows: usize,
+    /// Bytes that it holds in memory while it waits.
+    pub bytes: usize,
+}
+
+impl Weight {
+    /// What the box itself finds out or is told weighs next to nothing.
+    const LIGHT: Self = Self { rows: 1, bytes: 0 };
 }
 
 /// Why a whole group came to nothing. Kept small and `Clone`, since every job of the group hears it.
@@ -58,6 +75,8 @@ impl GroupFailure {
 /// How a job's statements are set apart from its group's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Isolation {
+    /// In a transaction of its own: nobody waits longer for an answer because of it.
+    Alone,
     /// In a savepoint of its own: it may fail alone.
     Savepoint,
     /// In the group's transaction: it is not expected to fail, and when one does, the group is
@@ -67,6 +86,8 @@ enum Isolation {
 
 trait Job: Send {
     fn isolation(&self) -> Isolation;
+    /// Rows that it appends to the log.
+    fn rows(&self) -> usize;
     /// Runs the statements; may be called again after a rollback.
     fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure>;
     /// Answers, after the commit or the failure.
@@ -75,6 +96,9 @@ trait Job: Send {
 
 struct Task<F, A, T> {
     isolation: Isolation,
+    rows: usize,
+    /// Its part of the queue's bytes, given back when it is answered.
+    _room: Option<OwnedSemaphorePermit>,
     work: F,
     after_commit: A,
     result: Option<Result<T>>,
@@ -89,6 +113,10 @@ where
 {
     fn isolation(&self) -> Isolation {
         self.isolation
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
     }
 
     fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure> {
@@ -133,6 +161,7 @@ where
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
+    room: Arc<Semaphore>,
     failed: watch::Receiver<bool>,
 }
 
@@ -158,7 +187,15 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || run(&connection, jobs, limits.group, &fail))?;
-        Ok((Self { queue, failed }, thread))
+        let room = Arc::new(Semaphore::new(limits.queue_bytes));
+        Ok((
+            Self {
+                queue,
+                room,
+                failed,
+            },
+            thread,
+        ))
     }
 
     /// Appends without waiting for room: what the way in uses, so that a full queue is said at once.
@@ -168,17 +205,24 @@ impl Writer {
     /// [`Kind::Unavailable`] when the queue is full or the box stops; [`Kind::Full`] on a full disk.
     pub async fn append<T: Send + 'static>(
         &self,
+        weight: Weight,
         work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
         after_commit: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T> {
-        let (job, answer) = task(Isolation::Group, work, after_commit);
+        let bytes = u32::try_from(weight.bytes).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| queue_full())?;
+        let (job, answer) = task(
+            Isolation::Group,
+            weight.rows,
+            Some(room),
+            work,
+            after_commit,
+        );
         match self.queue.try_send(job) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Error::new(
-                Kind::Unavailable,
-                "queue_full",
-                "The box has more waiting than it takes; nothing was stored. Try again in a second.",
-            )),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(queue_full()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
         }
     }
@@ -191,7 +235,7 @@ impl Writer {
         &self,
         work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (job, answer) = task(Isolation::Group, work, |_: &T| ());
+        let (job, answer) = light_task(Isolation::Group, work, |_: &T| ());
         self.queue.send(job).await.map_err(|_| stopping())?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
@@ -205,20 +249,21 @@ impl Writer {
         work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
         after_commit: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T> {
-        let (job, answer) = task(Isolation::Savepoint, work, after_commit);
+        let (job, answer) = light_task(Isolation::Savepoint, work, after_commit);
         self.queue.send(job).await.map_err(|_| stopping())?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// [`Writer::change`] for a thread of its own.
+    /// Runs what follows from the log (projecting, sweeping) in a transaction of its own, for a
+    /// thread of its own; waits for room. What is waiting to be appended is committed before it.
     ///
     /// # Errors
-    /// As [`Writer::change`].
-    pub fn change_blocking<T: Send + 'static>(
+    /// What `work` refuses, and as [`Writer::append`].
+    pub fn alone_blocking<T: Send + 'static>(
         &self,
         work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (job, answer) = task(Isolation::Savepoint, work, |_: &T| ());
+        let (job, answer) = light_task(Isolation::Alone, work, |_: &T| ());
         self.queue.blocking_send(job).map_err(|_| stopping())?;
         answer.blocking_recv().unwrap_or_else(|_| Err(stopping()))
     }
@@ -236,8 +281,18 @@ impl Writer {
     }
 }
 
+fn light_task<T: Send + 'static>(
+    isolation: Isolation,
+    work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+    after_commit: impl FnOnce(&T) + Send + 'static,
+) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
+    task(isolation, Weight::LIGHT.rows, None, work, after_commit)
+}
+
 fn task<T: Send + 'static>(
     isolation: Isolation,
+    rows: usize,
+    room: Option<OwnedSemaphorePermit>,
     work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     after_commit: impl FnOnce(&T) + Send + 'static,
 ) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
@@ -245,12 +300,22 @@ fn task<T: Send + 'static>(
     (
         Box::new(Task {
             isolation,
+            rows,
+            _room: room,
             work,
             after_commit,
             result: None,
             reply,
         }),
         answer,
+    )
+}
+
+fn queue_full() -> Error {
+    Error::new(
+        Kind::Unavailable,
+        "queue_full",
+        "The box has more waiting than it takes; nothing was stored. Try again in a second.",
     )
 }
 
@@ -272,7 +337,7 @@ fn run(
     let mut arrived = Vec::with_capacity(group);
     while !waiting.is_empty() || jobs.blocking_recv_many(&mut arrived, group) > 0 {
         waiting.extend(arrived.drain(..));
-        let mut together = take_group(&mut waiting);
+        let mut together = take_group(&mut waiting, group);
         let outcome = run_group(connection, &mut together);
         let is_fatal = matches!(outcome, Err(GroupFailure::Fatal(_)));
         if let Err(failure) = &outcome {
@@ -305,11 +370,20 @@ fn run(
 
 /// The jobs that are committed together. A change ends its group: what it publishes after its commit
 /// (a webhook paused, a key revoked) is then what the next job works with.
-fn take_group(waiting: &mut VecDeque<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
-    let end = waiting
-        .iter()
-        .position(|job| job.isolation() == Isolation::Savepoint)
-        .map_or(waiting.len(), |change| change + 1);
+fn take_group(waiting: &mut VecDeque<Box<dyn Job>>, limit: usize) -> Vec<Box<dyn Job>> {
+    let mut end = 0;
+    let mut rows = 0;
+    for job in waiting.iter() {
+        let isolation = job.isolation();
+        rows += job.rows();
+        if end > 0 && (isolation == Isolation::Alone || rows > limit) {
+            break;
+        }
+        end += 1;
+        if isolation != Isolation::Group {
+            break;
+        }
+    }
     waiting.drain(..end).collect()
 }
 
@@ -366,7 +440,7 @@ fn run_jobs(
     isolate_all: bool,
 ) -> std::result::Result<(), TryFailure> {
     for job in jobs {
-        let in_savepoint = isolate_all || job.isolation() == Isolation::Savepoint;
+        let in_savepoint = isolate_all || job.isolation() != Isolation::Group;
         if in_savepoint {
             connection.prepare_cached("SAVEPOINT job")?.execute([])?;
         }
@@ -394,12 +468,22 @@ fn run_jobs(
 mod tests {
     use super::*;
 
+    const ROW: Weight = Weight { rows: 1, bytes: 10 };
+
+    fn limits(queue: usize, group: usize) -> WriterLimits {
+        WriterLimits {
+            queue,
+            queue_bytes: 1_000,
+            group,
+        }
+    }
+
     fn writer(group: usize) -> (Writer, JoinHandle<()>) {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")
             .unwrap();
-        Writer::start(connection, WriterLimits { queue: 64, group }).unwrap()
+        Writer::start(connection, limits(64, group)).unwrap()
     }
 
     fn insert(n: i64) -> impl FnMut(&Connection) -> Result<i64> + Send + 'static {
@@ -427,7 +511,7 @@ mod tests {
                 if n == 3 {
                     writer.change(insert(value), |_| ()).await
                 } else {
-                    writer.append(insert(value), |_| ()).await
+                    writer.append(ROW, insert(value), |_| ()).await
                 }
             }
         });
@@ -449,7 +533,7 @@ mod tests {
         let (writer, _thread) = writer(1);
         let (said, heard) = std::sync::mpsc::channel();
         writer
-            .append(insert(5), move |n| said.send(*n).unwrap())
+            .append(ROW, insert(5), move |n| said.send(*n).unwrap())
             .await
             .unwrap();
         assert_eq!(heard.try_recv(), Ok(5));
@@ -467,6 +551,7 @@ mod tests {
             async move {
                 writer
                     .append(
+                        ROW,
                         move |_| {
                             let _ = gate.recv();
                             Ok(())
@@ -481,7 +566,7 @@ mod tests {
         }
         let look = |published: &Arc<AtomicI64>| {
             let published = Arc::clone(published);
-            writer.append(move |_| Ok(published.load(Ordering::SeqCst)), |_| ())
+            writer.append(ROW, move |_| Ok(published.load(Ordering::SeqCst)), |_| ())
         };
         let publish = Arc::clone(&published);
         let change = writer.change(
@@ -501,8 +586,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_is_said_at_once() {
         let connection = Connection::open_in_memory().unwrap();
-        let (writer, _thread) =
-            Writer::start(connection, WriterLimits { queue: 1, group: 1 }).unwrap();
+        let (writer, _thread) = Writer::start(connection, limits(1, 1)).unwrap();
         let (release, gate) = std::sync::mpsc::channel::<()>();
         let (entered, inside) = oneshot::channel();
         let mut entered = Some(entered);
@@ -526,12 +610,12 @@ mod tests {
         inside.await.unwrap();
         let waiting = tokio::spawn({
             let writer = writer.clone();
-            async move { writer.append(|_| Ok(()), |()| ()).await }
+            async move { writer.append(ROW, |_| Ok(()), |()| ()).await }
         });
         while writer.queue.capacity() > 0 {
             tokio::task::yield_now().await;
         }
-        let refused = writer.append(|_| Ok(()), |()| ()).await.unwrap_err();
+        let refused = writer.append(ROW, |_| Ok(()), |()| ()).await.unwrap_err();
         assert_eq!(
             (refused.kind(), refused.code()),
             (Kind::Unavailable, "queue_full")
@@ -549,7 +633,7 @@ mod tests {
             connection.execute_batch("ROLLBACK")?;
             Err(Error::internal(anyhow::anyhow!("gone")))
         };
-        assert!(writer.append(failing, |()| ()).await.is_err());
+        assert!(writer.append(ROW, failing, |()| ()).await.is_err());
         assert!(writer.is_alive(), "an ordinary failure is not final");
         drop(writer);
         thread.join().unwrap();
@@ -561,5 +645,43 @@ mod tests {
             GroupFailure::of(&io.into()),
             GroupFailure::Fatal(_)
         ));
+    }
+
+    #[tokio::test]
+    async fn more_bytes_than_may_wait_are_refused_and_the_room_comes_back() {
+        let (writer, _thread) = writer(4);
+        let large = Weight {
+            rows: 1,
+            bytes: 1_001,
+        };
+        let refused = writer.append(large, insert(1), |_| ()).await.unwrap_err();
+        assert_eq!(refused.code(), "queue_full");
+        let whole = Weight {
+            rows: 1,
+            bytes: 1_000,
+        };
+        for n in 0..3 {
+            writer.append(whole, insert(n), |_| ()).await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_group_is_bounded_by_its_rows_and_parted_from_what_runs_alone() {
+        let job = |isolation, rows| task(isolation, rows, None, |_| Ok(()), |()| ()).0;
+        let mut waiting: VecDeque<Box<dyn Job>> = [
+            job(Isolation::Group, 60),
+            job(Isolation::Group, 40),
+            job(Isolation::Group, 1),
+            job(Isolation::Savepoint, 1),
+            job(Isolation::Group, 1),
+            job(Isolation::Alone, 1),
+            job(Isolation::Group, 500),
+            job(Isolation::Group, 1),
+        ]
+        .into();
+        let groups: Vec<usize> =
+            std::iter::from_fn(|| Some(take_group(&mut waiting, 100).len()).filter(|n| *n > 0))
+                .collect();
+        assert_eq!(groups, [2, 2, 1, 1, 1, 1]);
     }
 }
