@@ -15,7 +15,7 @@ use crate::project::Projector;
 use crate::secret::Vault;
 use crate::store::catalog::{CatalogHandle, follow_other_processes};
 use crate::store::writer::Writer;
-use crate::store::{self, Files, Readers};
+use crate::store::{self, Checkpointer, Files, Readers};
 use crate::time::now_ms;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -64,6 +64,7 @@ pub struct Server {
     stop_projector: Arc<AtomicBool>,
     dispatcher: JoinHandle<()>,
     projector: JoinHandle<()>,
+    checkpointer: Checkpointer,
     writer_thread: JoinHandle<()>,
     _lock: File,
 }
@@ -90,6 +91,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let has_users = store::access::has_users(&connection)?;
     let readers = files.readers()?;
     let (writer, writer_thread) = Writer::start(connection, config.writer_limits())?;
+    let checkpointer = Checkpointer::start(&files, writer.clone())?;
     let (followers, fresh, log_grew) = accept::followers(config.fresh_deliveries());
     let window = Arc::new(DedupWindow::new(config.dedup_limits()));
     Arc::clone(&window).start_loading(readers.clone(), now_ms())?;
@@ -155,6 +157,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         stop_projector,
         dispatcher,
         projector,
+        checkpointer,
         writer_thread,
         _lock: lock,
     })
@@ -290,6 +293,8 @@ impl Server {
         self.stop_projector.store(true, Ordering::Release);
         join("dispatcher", self.dispatcher, None).await;
         join("projector", self.projector, Some(THREAD_END_TIMEOUT)).await;
+        let checkpointer = self.checkpointer.stop();
+        join("checkpointer", checkpointer, Some(THREAD_END_TIMEOUT)).await;
         drop(self.writer);
         join("writer", self.writer_thread, Some(THREAD_END_TIMEOUT)).await;
         served??;
