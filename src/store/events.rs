@@ -13,33 +13,40 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
     let StoredEvent { id, event } = stored;
     let ids = &event.identifiers;
-    connection
-        .prepare_cached(
-            "INSERT INTO event (id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
-                properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel, dedup_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-        )?
-        .execute(params![
-            id,
-            event.workspace,
-            event.source,
-            event.kind.as_str(),
-            event.name,
-            ids.user_id,
-            ids.visitor_id,
-            ids.email,
-            ids.customer_id,
-            ids.group_id,
-            event.properties,
-            event.traits,
-            event.context,
-            event.replace_traits,
-            event.occurred_at_ms,
-            event.received_at_ms,
-            event.verification.as_str(),
-            event.channel,
-            event.dedup_key,
-        ])?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO event (id, workspace_id, source_id, kind, name, received_at_ms, occurred_at_ms, replace_traits, verification,
+            user_id, visitor_id, email, customer_id, group_id, properties, traits, context, channel, dedup_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+    )?;
+    statement.raw_bind_parameter(1, id)?;
+    statement.raw_bind_parameter(2, event.workspace)?;
+    statement.raw_bind_parameter(3, event.source)?;
+    statement.raw_bind_parameter(4, event.kind.as_str())?;
+    statement.raw_bind_parameter(5, &event.name)?;
+    statement.raw_bind_parameter(6, event.received_at_ms)?;
+    statement.raw_bind_parameter(7, event.occurred_at_ms)?;
+    statement.raw_bind_parameter(8, event.replace_traits)?;
+    statement.raw_bind_parameter(9, event.verification.as_str())?;
+    // Most of these are absent in most events. A cached statement comes with everything unbound,
+    // which is NULL, so binding what is absent would only cost time, on the one writer.
+    let optional = [
+        &ids.user_id,
+        &ids.visitor_id,
+        &ids.email,
+        &ids.customer_id,
+        &ids.group_id,
+        &event.properties,
+        &event.traits,
+        &event.context,
+        &event.channel,
+        &event.dedup_key,
+    ];
+    for (parameter, text) in (10..).zip(optional) {
+        if let Some(text) = text {
+            statement.raw_bind_parameter(parameter, text)?;
+        }
+    }
+    statement.raw_execute()?;
     Ok(())
 }
 
