@@ -7,7 +7,7 @@ use crate::deliver::connect::ConnectRules;
 use crate::deliver::sender::AttemptLimits;
 use crate::delivery::RetrySchedule;
 use crate::ingest;
-use crate::project::ProjectLimits;
+use crate::project::{PaceLimits, ProjectLimits, WindowLimits};
 use crate::store::writer::WriterLimits;
 use anyhow::Context as _;
 use clap::Args;
@@ -54,8 +54,25 @@ const IDLE_CONNECTIONS_PER_HOST: usize = 8;
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts on their way may take this long to end when the box stops (promise 13).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-const PROJECTOR_SLICE_EVENTS: usize = 1_000;
-const PROJECTOR_GATHER_MS: u64 = 100;
+/// Events that the projector sorts and writes together at most.
+const PROJECTOR_WINDOW_EVENTS: usize = 65_536;
+/// Bytes of traits that it holds in memory together at most.
+const PROJECTOR_WINDOW_TRAIT_BYTES: usize = 8 * 1_024 * 1_024;
+/// Event types that it counts in one transaction at most.
+const PROJECTOR_WINDOW_EVENT_TYPES: usize = 8_192;
+/// How long it lets events gather, milliseconds: profiles follow within a second (performance.md).
+const PROJECTOR_GATHER_MS: u64 = 450;
+/// Timeline rows that it writes in one transaction.
+const PROJECTOR_CHUNK_ROWS: usize = 1_000;
+/// Its share of the writer while events arrive: a quarter, and half once it is behind.
+const PROJECTOR_PACE: PaceLimits = PaceLimits {
+    rest: 3,
+    rest_behind: 1,
+    rest_limit_ms: 250,
+    behind_ms: 700,
+    alarm_ms: 5_000,
+    all_clear_ms: 1_000,
+};
 
 /// Which box: where its files are, and where more settings are.
 #[derive(Debug, Clone, Default, Args)]
@@ -297,8 +314,14 @@ impl Config {
     /// The bounds of projecting.
     pub fn project_limits(&self) -> ProjectLimits {
         ProjectLimits {
-            slice_events: PROJECTOR_SLICE_EVENTS,
+            window: WindowLimits {
+                events: PROJECTOR_WINDOW_EVENTS,
+                trait_bytes: PROJECTOR_WINDOW_TRAIT_BYTES,
+                event_types: PROJECTOR_WINDOW_EVENT_TYPES,
+            },
             gather_ms: PROJECTOR_GATHER_MS,
+            chunk_rows: PROJECTOR_CHUNK_ROWS,
+            pace: PROJECTOR_PACE,
         }
     }
 }
