@@ -1,9 +1,9 @@
 //! The native dialect's shape on the wire (wire.md, "Native"): one event, or `{"events": [...]}`, read in
 //! one pass over the body. Owns its fields and their refusals, and nothing that holds for other dialects too.
 
-use super::super::fields::{Refused, escaped};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
+use crate::ingest::fields::{Refused, escaped};
 use crate::json::{self, FromContainer, Place};
 use crate::time::parse_with_offset;
 use serde::Deserialize;
