@@ -289,7 +289,11 @@ fn wait_for_the_middle_of_a_window(data: &Data) {
     let mut statement = connection
         .prepare("SELECT window_end_event_id IS NOT NULL FROM projector")
         .unwrap();
-    let mut is_inside = || statement.query_row([], |row| row.get(0)).unwrap();
+    let mut is_inside = || {
+        statement
+            .query_row([], |row| row.get::<_, bool>(0))
+            .unwrap()
+    };
     let started = Instant::now();
     while !is_inside() {
         if started.elapsed() > PATIENCE {
