@@ -330,6 +330,30 @@ mod tests {
     }
 
     #[test]
+    fn an_older_file_learns_where_its_timeline_segments_begin() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let mut old = Connection::open(files.database()).unwrap();
+        Migrations::from_slice(&MIGRATIONS[..2])
+            .to_latest(&mut old)
+            .unwrap();
+        old.execute_batch(
+            "INSERT INTO timeline (segment, profile_id, event_id)
+             VALUES (0, 1, 11), (0, 2, 10), (1, 1, 21), (1, 2, 20)",
+        )
+        .unwrap();
+        drop(old);
+        let connection = files.open_writer().unwrap();
+        let begins = |segment: i64| -> i64 {
+            let sql = "SELECT first_event_id FROM timeline_segment WHERE segment = ?1";
+            connection
+                .query_row(sql, [segment], |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!((begins(0), begins(1)), (10, 20));
+    }
+
+    #[test]
     fn one_server_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::prepare(folder.path()).unwrap();
