@@ -41,7 +41,7 @@ impl Refused {
         raw: Option<&'a RawValue>,
         what: &str,
     ) -> Option<Cow<'a, str>> {
-        if raw.is_none() {
+        if given(raw).is_none() {
             self.add(field, "required", format!("{field} is required: {what}."));
         }
         self.optional_string(field, raw, what)
@@ -54,7 +54,7 @@ impl Refused {
         raw: Option<&'a RawValue>,
         what: &str,
     ) -> Option<Cow<'a, str>> {
-        let text = string(raw?);
+        let text = string(given(raw)?);
         if text.is_none() {
             self.add(
                 field,
@@ -71,13 +71,18 @@ impl Refused {
         field: &str,
         raw: Option<&'a RawValue>,
     ) -> Option<&'a str> {
-        let text = raw?.get();
+        let text = given(raw)?.get();
         if text.starts_with('{') {
             return Some(text);
         }
         self.add(field, "wrong_type", format!("{field} must be an object."));
         None
     }
+}
+
+/// What was given: `null` says as much as leaving the field out.
+pub(super) fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
+    raw.filter(|raw| raw.get() != "null")
 }
 
 /// A member's name inside a pointer, where two characters are escaped (RFC 6901).

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
-use crate::ingest::fields::{Refused, escaped};
+use crate::ingest::fields::{Refused, escaped, given};
 use crate::json::{self, FromContainer, Place};
 use crate::time::parse_with_offset;
 use serde::Deserialize;
@@ -118,25 +118,21 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 // ONE EVENT ---------------------------------------------------------------------------------
 
-/// A member that was given, and its value where that is not `null`, which says as much as leaving
-/// the member out.
-type Member<'a> = Option<Option<&'a RawValue>>;
-
 /// The fields of an event as raw JSON, so that each can be refused by name.
 #[derive(Debug, Default)]
 pub(super) struct Wire<'a> {
-    event: Member<'a>,
-    kind: Member<'a>,
-    user_id: Member<'a>,
-    visitor_id: Member<'a>,
-    email: Member<'a>,
-    customer_id: Member<'a>,
-    group_id: Member<'a>,
-    timestamp: Member<'a>,
-    properties: Member<'a>,
-    traits: Member<'a>,
-    context: Member<'a>,
-    message_id: Member<'a>,
+    event: Option<&'a RawValue>,
+    kind: Option<&'a RawValue>,
+    user_id: Option<&'a RawValue>,
+    visitor_id: Option<&'a RawValue>,
+    email: Option<&'a RawValue>,
+    customer_id: Option<&'a RawValue>,
+    group_id: Option<&'a RawValue>,
+    timestamp: Option<&'a RawValue>,
+    properties: Option<&'a RawValue>,
+    traits: Option<&'a RawValue>,
+    context: Option<&'a RawValue>,
+    message_id: Option<&'a RawValue>,
     /// The members that are not fields, or were given before.
     refused: Refused,
     has_fields: bool,
@@ -154,7 +150,7 @@ impl<'de> FromContainer<'de> for Wire<'de> {
 
 impl<'a> Wire<'a> {
     /// Takes a member in, or refuses it.
-    fn take(&mut self, name: &str, value: Option<&'a RawValue>) {
+    fn take(&mut self, name: &str, value: &'a RawValue) {
         match self.field(name) {
             Some(field @ None) => {
                 *field = Some(value);
@@ -172,7 +168,7 @@ impl<'a> Wire<'a> {
         self.refused.add(name, "duplicate_field", detail);
     }
 
-    fn field(&mut self, name: &str) -> Option<&mut Member<'a>> {
+    fn field(&mut self, name: &str) -> Option<&mut Option<&'a RawValue>> {
         Some(match name {
             "event" => &mut self.event,
             "kind" => &mut self.kind,
@@ -193,8 +189,8 @@ impl<'a> Wire<'a> {
     /// The event as the rules want it.
     pub(super) fn into_raw(self) -> RawEvent<'a> {
         let mut refused = self.refused;
-        let mut id = |name, member: Member<'a>| {
-            refused.optional_string(name, member.flatten(), "an id in your app")
+        let mut id = |name, member: Option<&'a RawValue>| {
+            refused.optional_string(name, member, "an id in your app")
         };
         let identifiers = Identifiers {
             user_id: id("userId", self.user_id),
@@ -210,22 +206,22 @@ impl<'a> Wire<'a> {
             self.customer_id,
             self.group_id,
         ];
-        if ids.iter().all(|id| id.flatten().is_none()) {
+        if ids.into_iter().all(|id| given(id).is_none()) {
             refused.add_whole("missing_identifier", MISSING_IDENTIFIER);
         }
         let text = "the sender's own id of the event";
-        let dedup_key = refused.optional_string("messageId", self.message_id.flatten(), text);
+        let dedup_key = refused.optional_string("messageId", self.message_id, text);
         let text = "the name of what happened";
-        let name = refused.optional_string("event", self.event.flatten(), text);
+        let name = refused.optional_string("event", self.event, text);
         RawEvent {
-            kind: kind(&mut refused, self.kind.flatten()),
+            kind: kind(&mut refused, self.kind),
             name,
             identifiers,
-            properties: refused.optional_object("properties", self.properties.flatten()),
-            traits: refused.optional_object("traits", self.traits.flatten()),
-            context: refused.optional_object("context", self.context.flatten()),
+            properties: refused.optional_object("properties", self.properties),
+            traits: refused.optional_object("traits", self.traits),
+            context: refused.optional_object("context", self.context),
             replace_traits: false,
-            occurred_at_ms: timestamp(&mut refused, self.timestamp.flatten()),
+            occurred_at_ms: timestamp(&mut refused, self.timestamp),
             dedup_key,
             names: &NAMES,
             refused: refused.0,
@@ -234,10 +230,10 @@ impl<'a> Wire<'a> {
 }
 
 fn kind(refused: &mut Refused, raw: Option<&RawValue>) -> Option<EventKind> {
-    let Some(raw) = raw else {
+    if given(raw).is_none() {
         return Some(EventKind::Track);
-    };
-    let text = refused.optional_string("kind", Some(raw), "track where it is left out")?;
+    }
+    let text = refused.optional_string("kind", raw, "track where it is left out")?;
     let kind = EventKind::parse(&text);
     if kind.is_none() {
         refused.add(
@@ -261,4 +257,72 @@ fn timestamp(refused: &mut Refused, raw: Option<&RawValue>) -> Option<i64> {
         );
     }
     time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// `pointer code` of what is refused of a body, or of its first event.
+    fn refusals(body: &str) -> Vec<String> {
+        let refused = match parse(body) {
+            Ok((_, events)) => match events.into_iter().next() {
+                Some(Place(Some(event))) => event.into_raw().refused,
+                _ => return vec!["no object".to_owned()],
+            },
+            Err(e) => e.field_errors().to_vec(),
+        };
+        refused
+            .iter()
+            .map(|field| format!("{} {}", field.pointer, field.code))
+            .collect()
+    }
+
+    #[test]
+    fn both_shapes_are_read() {
+        let event = r#"{"event":"A","userId":"u\u0031","timestamp":null,"properties":{ "a":1.0 }}"#;
+        let (shape, events) = parse(event).unwrap();
+        assert_eq!((shape, events.len()), (Shape::One, 1));
+        let batch = format!(r#"{{"events":[{event},7,[{{}}],{{}}]}}"#);
+        let (shape, events) = parse(&batch).unwrap();
+        assert_eq!(shape, Shape::Batch);
+        let are_objects: Vec<_> = events.iter().map(|place| place.0.is_some()).collect();
+        assert_eq!(are_objects, [true, false, false, true]);
+        let Some(Place(Some(first))) = events.into_iter().next() else {
+            panic!("an event")
+        };
+        let raw = first.into_raw();
+        assert_eq!(raw.identifiers.user_id.as_deref(), Some("u1"));
+        assert_eq!(raw.properties, Some(r#"{ "a":1.0 }"#));
+        assert_eq!(
+            (raw.kind, raw.occurred_at_ms),
+            (Some(EventKind::Track), None)
+        );
+    }
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_escaped() {
+        let body = r#"{"event":"A","userId":"u","user\u0049d":"v"}"#;
+        assert_eq!(refusals(body), ["/userId duplicate_field"]);
+        assert_eq!(refusals(r#"{"\u0065vents":[]}"#), ["/events required"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_answered(
+            text in r#"(\{|\}|\[|\]|,|:|"(event|events|userId|kind|x)"|null|1e5|"t"|true){0,24}"#
+        ) {
+            refusals_or_malformed(&text);
+            refusals_or_malformed(&format!(r#"{{"events":{text}}}"#));
+            refusals_or_malformed(&format!(r#"{{"events":[{text}],"kind":{text}}}"#));
+        }
+    }
+
+    fn refusals_or_malformed(text: &str) {
+        // What is read is JSON, and what is JSON is read.
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let is_malformed = parse(text).is_err_and(|e| e.code() == "invalid_json");
+        assert_eq!(is_json, !is_malformed, "{text}");
+    }
 }
