@@ -4,6 +4,7 @@
 use crate::dedup::DedupLimits;
 use crate::deliver::attempt::DispatchLimits;
 use crate::deliver::connect::ConnectRules;
+use crate::deliver::connections::ConnectionRules;
 use crate::deliver::sender::AttemptLimits;
 use crate::delivery::RetrySchedule;
 use crate::ingest;
@@ -40,7 +41,7 @@ const DEDUP_WINDOW_MS: i64 = 24 * 3_600_000;
 const EVENT_BODY_BYTES: usize = 64 * 1_024;
 /// A body must be here within this time, milliseconds.
 const BODY_TIMEOUT_MS: u64 = 20_000;
-/// Deliveries on their way, in all.
+/// Deliveries on their way or not yet recorded, in all.
 const DELIVERY_CONCURRENCY: usize = 256;
 /// Deliveries on their way to one webhook.
 const WEBHOOK_CONCURRENCY: usize = 8;
@@ -50,7 +51,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const RESPONSE_BODY_BYTES: usize = 64 * 1_024;
 const RESPONSE_HEAD_BYTES: usize = 64 * 1_024;
-const IDLE_CONNECTIONS_PER_HOST: usize = 8;
+/// Connections kept open between two attempts, in all; as many as attempts can be on their way.
+const IDLE_CONNECTIONS: usize = DELIVERY_CONCURRENCY;
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts on their way may take this long to end when the box stops (promise 13).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -284,11 +286,13 @@ impl Config {
     }
 
     /// Where connections may go, and what they may cost.
-    pub fn connect_rules(&self) -> ConnectRules {
-        ConnectRules {
-            timeout: CONNECT_TIMEOUT,
-            allowed: self.allow_target.clone().into(),
-            idle_per_host: IDLE_CONNECTIONS_PER_HOST,
+    pub fn connection_rules(&self) -> ConnectionRules {
+        ConnectionRules {
+            connect: ConnectRules {
+                timeout: CONNECT_TIMEOUT,
+                allowed: self.allow_target.clone().into(),
+            },
+            idle: IDLE_CONNECTIONS,
             idle_timeout: IDLE_CONNECTION_TIMEOUT,
             response_head_bytes: RESPONSE_HEAD_BYTES,
         }
