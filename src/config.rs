@@ -41,8 +41,10 @@ const DEDUP_WINDOW_MS: i64 = 24 * 3_600_000;
 const EVENT_BODY_BYTES: usize = 64 * 1_024;
 /// A body must be here within this time, milliseconds.
 const BODY_TIMEOUT_MS: u64 = 20_000;
-/// Deliveries on their way or not yet recorded, in all.
+/// Attempts on their way, in all.
 const DELIVERY_CONCURRENCY: usize = 256;
+/// Attempts on their way or not yet recorded, in all: a commit of many costs little more than one.
+const UNFINISHED_ATTEMPTS: usize = 1_024;
 /// Deliveries on their way to one webhook.
 const WEBHOOK_CONCURRENCY: usize = 8;
 /// Committed deliveries that may wait in memory for the dispatcher; the rest it reads from the file.
@@ -275,6 +277,7 @@ impl Config {
     pub fn dispatch_limits(&self) -> DispatchLimits {
         DispatchLimits {
             concurrency: DELIVERY_CONCURRENCY,
+            unfinished: UNFINISHED_ATTEMPTS,
             webhook_concurrency: WEBHOOK_CONCURRENCY,
             schedule: self.retry_schedule.clone(),
             attempt: AttemptLimits {

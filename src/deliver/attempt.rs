@@ -18,9 +18,11 @@ use std::time::Duration;
 /// The bounds of sending.
 #[derive(Debug, Clone)]
 pub struct DispatchLimits {
-    /// Attempts on their way or not yet recorded, in all: as many at most are repeated after a crash
-    /// (promise 10).
+    /// Attempts on their way, in all.
     pub concurrency: usize,
+    /// Attempts on their way or not yet recorded, in all: as many at most are made again after a
+    /// crash (promise 10).
+    pub unfinished: usize,
     /// Attempts on their way to one webhook.
     pub webhook_concurrency: usize,
     /// When to try again.

@@ -95,6 +95,8 @@ struct Dispatcher {
     /// When a lane's file must be looked at again, Unix milliseconds.
     timers: BTreeSet<(i64, WebhookId)>,
     tasks: JoinSet<Done>,
+    /// Attempts without an answer so far.
+    on_their_way: usize,
     /// Attempts on their way or not yet recorded.
     unfinished: usize,
     /// Attempts that gather here while the last ones are being recorded.
@@ -112,6 +114,7 @@ impl Dispatcher {
             turns: VecDeque::new(),
             timers: BTreeSet::new(),
             tasks: JoinSet::new(),
+            on_their_way: 0,
             unfinished: 0,
             unrecorded: Vec::new(),
             is_recording: false,
@@ -162,7 +165,7 @@ impl Dispatcher {
             }
         }
         let mut rest = self.turns.len();
-        while rest > 0 && self.unfinished < self.tools.limits.concurrency {
+        while rest > 0 && self.has_room() {
             rest -= 1;
             let Some(webhook) = self.turns.pop_front() else {
                 break;
@@ -179,6 +182,11 @@ impl Dispatcher {
                 self.read(webhook, limit);
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        let limits = &self.tools.limits;
+        self.on_their_way < limits.concurrency && self.unfinished < limits.unfinished
     }
 
     fn target(&mut self, webhook: WebhookId) -> Option<Arc<Target>> {
@@ -200,6 +208,7 @@ impl Dispatcher {
             }
             return;
         };
+        self.on_their_way += 1;
         self.unfinished += 1;
         let tools = Arc::clone(&self.tools);
         self.tasks.spawn(async move {
@@ -265,6 +274,7 @@ impl Dispatcher {
 
     /// The receiver is free for the next one, while this one's record goes to the disk.
     fn finish_attempt(&mut self, made: Made) {
+        self.on_their_way = self.on_their_way.saturating_sub(1);
         if let (Trigger::Automatic, Some(lane)) =
             (made.attempt.trigger, self.lanes.get_mut(&made.webhook))
         {
