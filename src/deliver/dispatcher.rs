@@ -211,9 +211,10 @@ impl Dispatcher {
         self.on_their_way += 1;
         self.unfinished += 1;
         let tools = Arc::clone(&self.tools);
-        self.tasks.spawn(async move {
+        // Boxed where it is made: an attempt is large, and spawning would move it several times.
+        self.tasks.spawn(Box::pin(async move {
             Done::Attempt(attempt::attempt(&tools, &target, owed, trigger).await)
-        });
+        }));
     }
 
     /// Has recorded what has gathered while the last records were on their way to the disk.
@@ -224,8 +225,10 @@ impl Dispatcher {
         self.is_recording = true;
         let made = std::mem::take(&mut self.unrecorded);
         let tools = Arc::clone(&self.tools);
-        self.tasks
-            .spawn(async move { Done::Recorded(record::record(&tools, made).await) });
+        self.tasks.spawn(async move {
+            let schedule = &tools.limits.schedule;
+            Done::Recorded(record::record(&tools.writer, schedule, made).await)
+        });
     }
 
     fn read(&mut self, webhook: WebhookId, limit: usize) {
