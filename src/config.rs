@@ -8,7 +8,7 @@ use crate::deliver::connections::ConnectionRules;
 use crate::deliver::sender::AttemptLimits;
 use crate::delivery::RetrySchedule;
 use crate::ingest;
-use crate::project::ProjectLimits;
+use crate::project::{PaceLimits, ProjectLimits, WindowLimits};
 use crate::store::writer::WriterLimits;
 use anyhow::Context as _;
 use clap::Args;
@@ -39,6 +39,12 @@ const DEDUP_KEYS: usize = 7_000_000;
 const DEDUP_WINDOW_MS: i64 = 24 * 3_600_000;
 /// A body with one event has at most this many bytes.
 const EVENT_BODY_BYTES: usize = 64 * 1_024;
+/// A body with many events has at most this many bytes.
+const BATCH_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+/// Bodies larger than one event's that are in memory at once; one more waits.
+const BATCH_BODIES: usize = 32;
+/// A body waits for its turn at most this long, milliseconds.
+const BATCH_TURN_TIMEOUT_MS: u64 = 5_000;
 /// A body must be here within this time, milliseconds.
 const BODY_TIMEOUT_MS: u64 = 20_000;
 /// Attempts on their way, in all.
@@ -58,8 +64,25 @@ const IDLE_CONNECTIONS: usize = DELIVERY_CONCURRENCY;
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts on their way may take this long to end when the box stops (promise 13).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-const PROJECTOR_SLICE_EVENTS: usize = 1_000;
-const PROJECTOR_GATHER_MS: u64 = 100;
+/// Events that the projector sorts and writes together at most.
+const PROJECTOR_WINDOW_EVENTS: usize = 65_536;
+/// Bytes of traits that it holds in memory together at most.
+const PROJECTOR_WINDOW_TRAIT_BYTES: usize = 8 * 1_024 * 1_024;
+/// Event types that it counts in one transaction at most.
+const PROJECTOR_WINDOW_EVENT_TYPES: usize = 8_192;
+/// How long it lets events gather, milliseconds: profiles follow within a second (performance.md).
+const PROJECTOR_GATHER_MS: u64 = 450;
+/// Timeline rows that it writes in one transaction.
+const PROJECTOR_CHUNK_ROWS: usize = 1_000;
+/// Its share of the writer while events arrive: a quarter, and half once it is behind.
+const PROJECTOR_PACE: PaceLimits = PaceLimits {
+    rest: 3,
+    rest_behind: 1,
+    rest_limit_ms: 250,
+    behind_ms: 700,
+    alarm_ms: 5_000,
+    all_clear_ms: 1_000,
+};
 
 /// Which box: where its files are, and where more settings are.
 #[derive(Debug, Clone, Default, Args)]
@@ -256,6 +279,9 @@ impl Config {
     pub fn ingest_limits(&self) -> ingest::Limits {
         ingest::Limits {
             event_body_bytes: EVENT_BODY_BYTES,
+            batch_body_bytes: BATCH_BODY_BYTES,
+            batch_bodies: BATCH_BODIES,
+            batch_turn_timeout_ms: BATCH_TURN_TIMEOUT_MS,
             body_timeout_ms: BODY_TIMEOUT_MS,
         }
     }
@@ -304,8 +330,14 @@ impl Config {
     /// The bounds of projecting.
     pub fn project_limits(&self) -> ProjectLimits {
         ProjectLimits {
-            slice_events: PROJECTOR_SLICE_EVENTS,
+            window: WindowLimits {
+                events: PROJECTOR_WINDOW_EVENTS,
+                trait_bytes: PROJECTOR_WINDOW_TRAIT_BYTES,
+                event_types: PROJECTOR_WINDOW_EVENT_TYPES,
+            },
             gather_ms: PROJECTOR_GATHER_MS,
+            chunk_rows: PROJECTOR_CHUNK_ROWS,
+            pace: PROJECTOR_PACE,
         }
     }
 }

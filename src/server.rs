@@ -16,7 +16,7 @@ use crate::project::Projector;
 use crate::secret::Vault;
 use crate::store::catalog::{CatalogHandle, follow_other_processes};
 use crate::store::writer::Writer;
-use crate::store::{self, Files, Readers};
+use crate::store::{self, Checkpointer, Files, Readers};
 use crate::time::now_ms;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -65,6 +65,7 @@ pub struct Server {
     stop_projector: Arc<AtomicBool>,
     dispatcher: JoinHandle<()>,
     projector: JoinHandle<()>,
+    checkpointer: Checkpointer,
     writer_thread: JoinHandle<()>,
     _lock: File,
 }
@@ -91,6 +92,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let has_users = store::access::has_users(&connection)?;
     let readers = files.readers()?;
     let (writer, writer_thread) = Writer::start(connection, config.writer_limits())?;
+    let checkpointer = Checkpointer::start(&files, writer.clone())?;
     let (followers, fresh, log_grew) = accept::followers(config.fresh_deliveries());
     let window = Arc::new(DedupWindow::new(config.dedup_limits()));
     Arc::clone(&window).start_loading(readers.clone(), now_ms())?;
@@ -126,7 +128,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let (setup, setup_link) = setup(has_users, &public_url)?;
     let share = share(Shared {
         acceptor: web::Data::new(acceptor),
-        limits: web::Data::new(config.ingest_limits()),
+        bodies: web::Data::new(ingest::Bodies::new(config.ingest_limits())),
         catalog: web::Data::new(catalog.clone()),
         writer: web::Data::new(writer.clone()),
         readers: web::Data::new(readers),
@@ -156,6 +158,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         stop_projector,
         dispatcher,
         projector,
+        checkpointer,
         writer_thread,
         _lock: lock,
     })
@@ -223,7 +226,7 @@ fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {
 /// What handlers are given: one dependency each.
 struct Shared {
     acceptor: web::Data<Acceptor>,
-    limits: web::Data<ingest::Limits>,
+    bodies: web::Data<ingest::Bodies>,
     catalog: web::Data<CatalogHandle>,
     writer: web::Data<Writer>,
     readers: web::Data<Readers>,
@@ -240,7 +243,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
     let shared = Arc::new(shared);
     move |app| {
         app.app_data(shared.acceptor.clone())
-            .app_data(shared.limits.clone())
+            .app_data(shared.bodies.clone())
             .app_data(shared.catalog.clone())
             .app_data(shared.writer.clone())
             .app_data(shared.readers.clone())
@@ -291,6 +294,8 @@ impl Server {
         self.stop_projector.store(true, Ordering::Release);
         join("dispatcher", self.dispatcher, None).await;
         join("projector", self.projector, Some(THREAD_END_TIMEOUT)).await;
+        let checkpointer = self.checkpointer.stop();
+        join("checkpointer", checkpointer, Some(THREAD_END_TIMEOUT)).await;
         drop(self.writer);
         join("writer", self.writer_thread, Some(THREAD_END_TIMEOUT)).await;
         served??;

@@ -8,7 +8,7 @@ use super::session::Visitor;
 use super::view::{Cursor, PAGE_ROWS, Section, Shell, When, cut_page};
 use crate::error::Error;
 use crate::id::{EventId, ProfileId};
-use crate::store::{profiles, projection};
+use crate::store::profiles;
 use actix_web::web;
 use askama::Template;
 use serde::Deserialize;
@@ -134,12 +134,11 @@ pub(super) async fn show(
         .desk()
         .read(move |connection| {
             let row = profiles::get(connection, workspace, id)?;
-            let segment = projection::place(connection)?.segment();
             Ok((
                 row,
                 profiles::identifiers(connection, id)?,
                 profiles::traits(connection, id)?,
-                profiles::timeline(connection, id, segment, before, PAGE_ROWS + 1)?,
+                profiles::timeline(connection, id, before, PAGE_ROWS + 1)?,
             ))
         })
         .await?;

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
 use crate::id::{EventId, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::ops::ControlFlow;
 
 /// Appends an event to the log.
 ///
@@ -13,40 +14,47 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
     let StoredEvent { id, event } = stored;
     let ids = &event.identifiers;
-    connection
-        .prepare_cached(
-            "INSERT INTO event (id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
-                properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel, dedup_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-        )?
-        .execute(params![
-            id,
-            event.workspace,
-            event.source,
-            event.kind.as_str(),
-            event.name,
-            ids.user_id,
-            ids.visitor_id,
-            ids.email,
-            ids.customer_id,
-            ids.group_id,
-            event.properties,
-            event.traits,
-            event.context,
-            event.replace_traits,
-            event.occurred_at_ms,
-            event.received_at_ms,
-            event.verification.as_str(),
-            event.channel,
-            event.dedup_key,
-        ])?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO event (id, workspace_id, source_id, kind, name, received_at_ms, occurred_at_ms, replace_traits, verification,
+            user_id, visitor_id, email, customer_id, group_id, properties, traits, context, channel, dedup_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+    )?;
+    statement.raw_bind_parameter(1, id)?;
+    statement.raw_bind_parameter(2, event.workspace)?;
+    statement.raw_bind_parameter(3, event.source)?;
+    statement.raw_bind_parameter(4, event.kind.as_str())?;
+    statement.raw_bind_parameter(5, &event.name)?;
+    statement.raw_bind_parameter(6, event.received_at_ms)?;
+    statement.raw_bind_parameter(7, event.occurred_at_ms)?;
+    statement.raw_bind_parameter(8, event.replace_traits)?;
+    statement.raw_bind_parameter(9, event.verification.as_str())?;
+    // Most of these are absent in most events. A cached statement comes with everything unbound,
+    // which is NULL, so binding what is absent would only cost time, on the one writer.
+    let optional = [
+        &ids.user_id,
+        &ids.visitor_id,
+        &ids.email,
+        &ids.customer_id,
+        &ids.group_id,
+        &event.properties,
+        &event.traits,
+        &event.context,
+        &event.channel,
+        &event.dedup_key,
+    ];
+    for (parameter, text) in (10..).zip(optional) {
+        if let Some(text) = text {
+            statement.raw_bind_parameter(parameter, text)?;
+        }
+    }
+    statement.raw_execute()?;
     Ok(())
 }
 
 const COLUMNS: &str = "SELECT id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
         properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel, dedup_key FROM event";
 
-/// Reads by position: the projector reads every event, and looking names up costs as much as the rest.
+/// Reads by position: a page has many rows, and looking names up costs as much as the rest.
 fn event_row(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     Ok(StoredEvent {
         id: row.get(0)?,
@@ -75,17 +83,71 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     })
 }
 
-/// The log's next `limit` events after `cursor`, in order, of all workspaces.
+/// What the projector needs of an event; the rest, which is most of its bytes, is not read.
+#[derive(Debug)]
+pub struct LoggedEvent<'a> {
+    /// Its id.
+    pub id: EventId,
+    /// The tenant.
+    pub workspace: WorkspaceId,
+    /// Its type.
+    pub name: &'a str,
+    /// Who it is about, exactly as it came.
+    pub identifiers: Identifiers<&'a str>,
+    /// JSON object, byte for byte as it came.
+    pub traits: Option<&'a str>,
+    /// Whether traits that are not named go away.
+    pub replace_traits: bool,
+    /// When it happened, Unix milliseconds.
+    pub occurred_at_ms: i64,
+    /// When the box had it, Unix milliseconds.
+    pub received_at_ms: i64,
+}
+
+/// Calls `each` with the log's events after `after` up to `last`, in order, of all workspaces, until
+/// it breaks.
 ///
 /// # Errors
-/// When the file cannot be read.
-pub fn after(connection: &Connection, cursor: EventId, limit: usize) -> Result<Vec<StoredEvent>> {
-    let sql = format!("{COLUMNS} WHERE id > ?1 ORDER BY id LIMIT ?2");
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(&sql)?;
-    Ok(statement
-        .query_map(params![cursor, limit], event_row)?
-        .collect::<rusqlite::Result<_>>()?)
+/// When the file cannot be read, and what `each` says.
+pub fn each_between(
+    connection: &Connection,
+    after: EventId,
+    last: EventId,
+    mut each: impl FnMut(&LoggedEvent<'_>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, workspace_id, name, user_id, visitor_id, email, customer_id, group_id,
+            traits, replace_traits, occurred_at_ms, received_at_ms
+         FROM event WHERE id > ?1 AND id <= ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query([after, last])?;
+    while let Some(row) = rows.next()? {
+        let text = |column| {
+            row.get_ref(column)?
+                .as_str_or_null()
+                .map_err(Error::internal)
+        };
+        let event = LoggedEvent {
+            id: row.get(0)?,
+            workspace: row.get(1)?,
+            name: row.get_ref(2)?.as_str().map_err(Error::internal)?,
+            identifiers: Identifiers {
+                user_id: text(3)?,
+                visitor_id: text(4)?,
+                email: text(5)?,
+                customer_id: text(6)?,
+                group_id: text(7)?,
+            },
+            traits: text(8)?,
+            replace_traits: row.get(9)?,
+            occurred_at_ms: row.get(10)?,
+            received_at_ms: row.get(11)?,
+        };
+        if each(&event)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The newest `limit` events of a workspace, or the newest before `before`: newest first.

@@ -171,41 +171,41 @@ pub struct TimelineRow {
     pub occurred_at_ms: i64,
 }
 
-/// A page of a profile's timeline, newest first, before `before`. Segments are read from the newest
-/// back, since a later segment holds only later events.
+/// A page of a profile's timeline, newest first, before `before`.
+///
+/// Segments are read from the newest that may hold such events back, at one lookup each. Segment by
+/// segment is the log's order: each holds what a stretch of the log brought ([`super::projection`]),
+/// so whatever is in a later segment is later, and within one the key is in order.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn timeline(
     connection: &Connection,
     profile: ProfileId,
-    newest_segment: i64,
     before: Option<EventId>,
     limit: usize,
 ) -> Result<Vec<TimelineRow>> {
     let before = before.unwrap_or(EventId::from_i64(i64::MAX));
-    let mut rows = Vec::new();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    // CROSS JOIN holds SQLite to this order of tables, which is the order of the answer.
     let mut statement = connection.prepare_cached(
-        "SELECT t.event_id, e.name, e.occurred_at_ms FROM timeline t JOIN event e ON e.id = t.event_id
-         WHERE t.segment = ?1 AND t.profile_id = ?2 AND t.event_id < ?3 ORDER BY t.event_id DESC LIMIT ?4",
+        "SELECT t.event_id, e.name, e.occurred_at_ms
+         FROM timeline_segment s
+         CROSS JOIN timeline t ON t.segment = s.segment AND t.profile_id = ?1 AND t.event_id < ?2
+         CROSS JOIN event e ON e.id = t.event_id
+         WHERE s.first_event_id < ?2
+         ORDER BY s.segment DESC, t.event_id DESC LIMIT ?3",
     )?;
-    for segment in (0..=newest_segment).rev() {
-        let missing = i64::try_from(limit.saturating_sub(rows.len())).unwrap_or(0);
-        if missing == 0 {
-            break;
-        }
-        let found = statement.query_map(params![segment, profile, before, missing], |row| {
-            Ok(TimelineRow {
-                event: row.get(0)?,
-                name: row.get(1)?,
-                occurred_at_ms: row.get(2)?,
-            })
-        })?;
-        for row in found {
-            rows.push(row?);
-        }
-    }
-    Ok(rows)
+    let row = |row: &Row<'_>| {
+        Ok(TimelineRow {
+            event: row.get(0)?,
+            name: row.get(1)?,
+            occurred_at_ms: row.get(2)?,
+        })
+    };
+    Ok(statement
+        .query_map(params![profile, before, limit], row)?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// An event type as the catalog shows it.

@@ -1,5 +1,6 @@
 //! What the projector writes: profiles, identifiers, traits, timelines, counts, and its own place
-//! in the log. Each function is a statement or two inside the projector's transaction.
+//! in the log. Each function is one statement, held for all the rows of a chunk, inside the
+//! projector's transaction. Knows nothing of windows but their place.
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{EventId, ProfileId, WorkspaceId};
@@ -7,20 +8,42 @@ use crate::identity::IdentifierKind;
 use crate::profile::TraitChanges;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// Timeline rows in one segment. Writes stay within the newest segment however long the history.
+/// Timeline rows after which the next window begins a new segment: writes stay within the newest
+/// segment however long the history.
 pub const SEGMENT_ROWS: i64 = 262_144;
+
+/// A row of a timeline, in the order in which a window's rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimelineEntry {
+    /// Whose.
+    pub profile: ProfileId,
+    /// What.
+    pub event: EventId,
+}
+
+/// A window of the log that is partly written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenWindow {
+    /// Its last event; it begins after the cursor.
+    pub end: EventId,
+    /// The last of its timeline rows that is written.
+    pub done: TimelineEntry,
+}
 
 /// The projector's place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The last event that is projected.
+    /// The last event of the last whole window.
     pub cursor: EventId,
-    /// Rows written to the timeline so far.
+    /// Timeline rows that all whole windows have written.
     pub timeline_rows: i64,
+    /// The window after the cursor, once some of it is written.
+    pub open: Option<OpenWindow>,
 }
 
 impl Place {
-    /// The timeline segment that is being written.
+    /// The timeline segment that the window after the cursor goes into. It is one for the whole
+    /// window, so each segment holds a stretch of the log.
     pub fn segment(self) -> i64 {
         self.timeline_rows / SEGMENT_ROWS
     }
@@ -32,11 +55,22 @@ impl Place {
 /// When the file cannot be read.
 pub fn place(connection: &Connection) -> Result<Place> {
     Ok(connection
-        .prepare_cached("SELECT cursor_event_id, timeline_rows FROM projector WHERE id = 1")?
+        .prepare_cached(
+            "SELECT cursor_event_id, timeline_rows, window_end_event_id, done_profile_id, done_event_id
+             FROM projector WHERE id = 1",
+        )?
         .query_row([], |row| {
+            let open = match (row.get(2)?, row.get(3)?, row.get(4)?) {
+                (Some(end), Some(profile), Some(event)) => Some(OpenWindow {
+                    end,
+                    done: TimelineEntry { profile, event },
+                }),
+                _ => None,
+            };
             Ok(Place {
                 cursor: row.get(0)?,
                 timeline_rows: row.get(1)?,
+                open,
             })
         })?)
 }
@@ -47,12 +81,23 @@ pub fn place(connection: &Connection) -> Result<Place> {
 /// # Errors
 /// [`Kind::Conflict`] when it no longer stands at `from`.
 pub fn advance(connection: &Connection, from: Place, to: Place) -> Result<()> {
+    let done = |place: Place| place.open.map(|open| open.done);
     let changed = connection
         .prepare_cached(
-            "UPDATE projector SET cursor_event_id = ?2, timeline_rows = ?3
-             WHERE id = 1 AND cursor_event_id = ?1",
+            "UPDATE projector SET cursor_event_id = ?4, timeline_rows = ?5,
+                window_end_event_id = ?6, done_profile_id = ?7, done_event_id = ?8
+             WHERE id = 1 AND cursor_event_id = ?1 AND done_profile_id IS ?2 AND done_event_id IS ?3",
         )?
-        .execute(params![from.cursor, to.cursor, to.timeline_rows])?;
+        .execute(params![
+            from.cursor,
+            done(from).map(|done| done.profile),
+            done(from).map(|done| done.event),
+            to.cursor,
+            to.timeline_rows,
+            to.open.map(|open| open.end),
+            done(to).map(|done| done.profile),
+            done(to).map(|done| done.event),
+        ])?;
     if changed == 1 {
         Ok(())
     } else {
@@ -63,6 +108,33 @@ pub fn advance(connection: &Connection, from: Place, to: Place) -> Result<()> {
         ))
     }
 }
+
+/// Notes where a timeline segment begins, unless it has begun before.
+///
+/// # Errors
+/// When the file refuses.
+pub fn begin_segment(connection: &Connection, segment: i64, first: EventId) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO timeline_segment (segment, first_event_id) VALUES (?1, ?2)",
+        )?
+        .execute(params![segment, first])?;
+    Ok(())
+}
+
+/// An identifier within its workspace, in the form in which it is compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdentifierKey {
+    /// Where it identifies.
+    pub workspace: WorkspaceId,
+    /// What it identifies by.
+    pub kind: IdentifierKind,
+    /// The canonical value.
+    pub value: Box<str>,
+}
+
+const PROFILE_OF: &str =
+    "SELECT profile_id FROM identifier WHERE workspace_id = ?1 AND kind = ?2 AND value = ?3";
 
 /// The profile that holds an identifier.
 ///
@@ -75,40 +147,68 @@ pub fn profile_of(
     value: &str,
 ) -> Result<Option<ProfileId>> {
     Ok(connection
-        .prepare_cached("SELECT profile_id FROM identifier WHERE workspace_id = ?1 AND kind = ?2 AND value = ?3")?
+        .prepare_cached(PROFILE_OF)?
         .query_row(params![workspace, kind.as_str(), value], |row| row.get(0))
         .optional()?)
 }
 
-/// Keeps a new person.
+/// The profile that holds each identifier, in the order asked. Sorted keys are found on pages that
+/// the last one has just been found on.
 ///
 /// # Errors
-/// When the file refuses.
-pub fn insert_person(connection: &Connection, workspace: WorkspaceId, id: ProfileId) -> Result<()> {
-    connection
-        .prepare_cached("INSERT INTO profile (id, workspace_id, kind) VALUES (?1, ?2, 'person')")?
-        .execute(params![id, workspace])?;
-    Ok(())
-}
-
-/// Gives a profile an identifier.
-///
-/// # Errors
-/// When the file refuses, also when another profile holds it.
-pub fn insert_identifier(
+/// When the file cannot be read.
+pub fn profiles_of<'k>(
     connection: &Connection,
-    workspace: WorkspaceId,
-    (kind, value): (IdentifierKind, &str),
-    profile: ProfileId,
-    event: EventId,
+    keys: impl IntoIterator<Item = &'k IdentifierKey>,
+) -> Result<Vec<Option<ProfileId>>> {
+    let mut statement = connection.prepare_cached(PROFILE_OF)?;
+    keys.into_iter()
+        .map(|key| {
+            let key = params![key.workspace, key.kind.as_str(), key.value];
+            Ok(statement.query_row(key, |row| row.get(0)).optional()?)
+        })
+        .collect()
+}
+
+/// A person whom no event named before.
+#[derive(Debug)]
+pub struct NewPerson<'a> {
+    /// The new profile.
+    pub profile: ProfileId,
+    /// What it is found by.
+    pub identifier: &'a IdentifierKey,
+    /// The event that named it first.
+    pub event: EventId,
+}
+
+/// Keeps new people.
+///
+/// # Errors
+/// When the file refuses, also when another profile holds an identifier.
+pub fn insert_people<'a>(
+    connection: &Connection,
+    people: impl IntoIterator<Item = NewPerson<'a>>,
 ) -> Result<()> {
-    connection
-        .prepare_cached("INSERT INTO identifier (workspace_id, kind, value, profile_id, event_id) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![workspace, kind.as_str(), value, profile, event])?;
+    let mut profile = connection
+        .prepare_cached("INSERT INTO profile (id, workspace_id, kind) VALUES (?1, ?2, 'person')")?;
+    let mut identifier = connection.prepare_cached(
+        "INSERT INTO identifier (workspace_id, kind, value, profile_id, event_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for person in people {
+        let key = person.identifier;
+        profile.execute(params![person.profile, key.workspace])?;
+        identifier.execute(params![
+            key.workspace,
+            key.kind.as_str(),
+            key.value,
+            person.profile,
+            person.event
+        ])?;
+    }
     Ok(())
 }
 
-/// What a slice of the log adds to a profile's counters.
+/// What a window of the log adds to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activity {
     /// The oldest event's time, Unix milliseconds.
@@ -119,105 +219,119 @@ pub struct Activity {
     pub events: i64,
 }
 
-/// Adds to a profile's counters.
+/// Adds to profiles' counters.
 ///
 /// # Errors
 /// When the file refuses.
-pub fn add_activity(connection: &Connection, profile: ProfileId, activity: Activity) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (profile_id) DO UPDATE SET
-                first_seen_at_ms = min(first_seen_at_ms, excluded.first_seen_at_ms),
-                last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms),
-                events = events + excluded.events",
-        )?
-        .execute(params![profile, activity.first_seen_at_ms, activity.last_seen_at_ms, activity.events])?;
-    Ok(())
-}
-
-/// Changes a profile's traits.
-///
-/// # Errors
-/// When the file refuses.
-pub fn change_traits(
+pub fn add_activity(
     connection: &Connection,
-    profile: ProfileId,
-    changes: &TraitChanges<EventId>,
+    activities: impl IntoIterator<Item = (ProfileId, Activity)>,
 ) -> Result<()> {
-    if changes.replaces {
-        connection
-            .prepare_cached("DELETE FROM trait WHERE profile_id = ?1")?
-            .execute([profile])?;
-    }
-    for (name, (value, event)) in &changes.set {
-        match value {
-            Some(value) => connection
-                .prepare_cached(
-                    "INSERT INTO trait (profile_id, name, value, event_id) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_id = excluded.event_id",
-                )?
-                .execute(params![profile, name, value, event])?,
-            None => connection
-                .prepare_cached("DELETE FROM trait WHERE profile_id = ?1 AND name = ?2")?
-                .execute(params![profile, name])?,
-        };
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (profile_id) DO UPDATE SET
+            first_seen_at_ms = min(first_seen_at_ms, excluded.first_seen_at_ms),
+            last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms),
+            events = events + excluded.events",
+    )?;
+    for (profile, activity) in activities {
+        statement.execute(params![
+            profile,
+            activity.first_seen_at_ms,
+            activity.last_seen_at_ms,
+            activity.events
+        ])?;
     }
     Ok(())
 }
 
-/// Puts an event on a profile's timeline.
+/// Changes profiles' traits.
+///
+/// # Errors
+/// When the file refuses.
+pub fn change_traits<'a>(
+    connection: &Connection,
+    changes: impl IntoIterator<Item = (ProfileId, &'a TraitChanges<EventId>)>,
+) -> Result<()> {
+    let mut clear = connection.prepare_cached("DELETE FROM trait WHERE profile_id = ?1")?;
+    let mut set = connection.prepare_cached(
+        "INSERT INTO trait (profile_id, name, value, event_id) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_id = excluded.event_id",
+    )?;
+    let mut delete =
+        connection.prepare_cached("DELETE FROM trait WHERE profile_id = ?1 AND name = ?2")?;
+    for (profile, changes) in changes {
+        if changes.replaces {
+            clear.execute([profile])?;
+        }
+        for (name, (value, event)) in &changes.set {
+            match value {
+                Some(value) => set.execute(params![profile, name, value, event])?,
+                None => delete.execute(params![profile, name])?,
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Puts events on profiles' timelines.
 ///
 /// # Errors
 /// When the file refuses.
 pub fn insert_timeline(
     connection: &Connection,
     segment: i64,
-    profile: ProfileId,
-    event: EventId,
+    entries: &[TimelineEntry],
 ) -> Result<()> {
-    connection
-        .prepare_cached("INSERT INTO timeline (segment, profile_id, event_id) VALUES (?1, ?2, ?3)")?
-        .execute(params![segment, profile, event])?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO timeline (segment, profile_id, event_id) VALUES (?1, ?2, ?3)",
+    )?;
+    for entry in entries {
+        statement.execute(params![segment, entry.profile, entry.event])?;
+    }
     Ok(())
 }
 
-/// Notes that events of a type were received between two times (Unix milliseconds).
+/// Notes which types of events were received, when and how many.
 ///
 /// # Errors
 /// When the file refuses.
-pub fn note_event_type(
+pub fn note_event_types<'a>(
     connection: &Connection,
-    workspace: WorkspaceId,
-    name: &str,
-    seen: Activity,
+    types: impl IntoIterator<Item = (WorkspaceId, &'a str, Activity)>,
 ) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO event_type (workspace_id, name, first_seen_at_ms, last_seen_at_ms, events) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (workspace_id, name) DO UPDATE SET
-                last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms),
-                events = events + excluded.events",
-        )?
-        .execute(params![workspace, name, seen.first_seen_at_ms, seen.last_seen_at_ms, seen.events])?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO event_type (workspace_id, name, first_seen_at_ms, last_seen_at_ms, events) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (workspace_id, name) DO UPDATE SET
+            last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms),
+            events = events + excluded.events",
+    )?;
+    for (workspace, name, seen) in types {
+        statement.execute(params![
+            workspace,
+            name,
+            seen.first_seen_at_ms,
+            seen.last_seen_at_ms,
+            seen.events
+        ])?;
+    }
     Ok(())
 }
 
-/// Adds to the number of events received in an hour (hours since 1970).
+/// Adds to the numbers of events received in an hour (hours since 1970).
 ///
 /// # Errors
 /// When the file refuses.
 pub fn add_usage(
     connection: &Connection,
-    workspace: WorkspaceId,
-    hour: i64,
-    events: i64,
+    usage: impl IntoIterator<Item = (WorkspaceId, i64, i64)>,
 ) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO usage_hour (workspace_id, hour, events) VALUES (?1, ?2, ?3)
-             ON CONFLICT (workspace_id, hour) DO UPDATE SET events = events + excluded.events",
-        )?
-        .execute(params![workspace, hour, events])?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO usage_hour (workspace_id, hour, events) VALUES (?1, ?2, ?3)
+         ON CONFLICT (workspace_id, hour) DO UPDATE SET events = events + excluded.events",
+    )?;
+    for (workspace, hour, events) in usage {
+        statement.execute(params![workspace, hour, events])?;
+    }
     Ok(())
 }
