@@ -4,6 +4,7 @@
 use crate::dedup::DedupLimits;
 use crate::deliver::attempt::DispatchLimits;
 use crate::deliver::connect::ConnectRules;
+use crate::deliver::connections::ConnectionRules;
 use crate::deliver::sender::AttemptLimits;
 use crate::delivery::RetrySchedule;
 use crate::ingest;
@@ -46,8 +47,10 @@ const BATCH_BODIES: usize = 32;
 const BATCH_TURN_TIMEOUT_MS: u64 = 5_000;
 /// A body must be here within this time, milliseconds.
 const BODY_TIMEOUT_MS: u64 = 20_000;
-/// Deliveries on their way, in all.
+/// Attempts on their way, in all.
 const DELIVERY_CONCURRENCY: usize = 256;
+/// Attempts on their way or not yet recorded, in all: a commit of many costs little more than one.
+const UNFINISHED_ATTEMPTS: usize = 1_024;
 /// Deliveries on their way to one webhook.
 const WEBHOOK_CONCURRENCY: usize = 8;
 /// Committed deliveries that may wait in memory for the dispatcher; the rest it reads from the file.
@@ -56,7 +59,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const RESPONSE_BODY_BYTES: usize = 64 * 1_024;
 const RESPONSE_HEAD_BYTES: usize = 64 * 1_024;
-const IDLE_CONNECTIONS_PER_HOST: usize = 8;
+/// Connections kept open between two attempts, in all; as many as attempts can be on their way.
+const IDLE_CONNECTIONS: usize = DELIVERY_CONCURRENCY;
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts on their way may take this long to end when the box stops (promise 13).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -299,6 +303,7 @@ impl Config {
     pub fn dispatch_limits(&self) -> DispatchLimits {
         DispatchLimits {
             concurrency: DELIVERY_CONCURRENCY,
+            unfinished: UNFINISHED_ATTEMPTS,
             webhook_concurrency: WEBHOOK_CONCURRENCY,
             schedule: self.retry_schedule.clone(),
             attempt: AttemptLimits {
@@ -310,11 +315,13 @@ impl Config {
     }
 
     /// Where connections may go, and what they may cost.
-    pub fn connect_rules(&self) -> ConnectRules {
-        ConnectRules {
-            timeout: CONNECT_TIMEOUT,
-            allowed: self.allow_target.clone().into(),
-            idle_per_host: IDLE_CONNECTIONS_PER_HOST,
+    pub fn connection_rules(&self) -> ConnectionRules {
+        ConnectionRules {
+            connect: ConnectRules {
+                timeout: CONNECT_TIMEOUT,
+                allowed: self.allow_target.clone().into(),
+            },
+            idle: IDLE_CONNECTIONS,
             idle_timeout: IDLE_CONNECTION_TIMEOUT,
             response_head_bytes: RESPONSE_HEAD_BYTES,
         }

@@ -8,6 +8,7 @@ use crate::dedup::DedupWindow;
 use crate::deliver;
 use crate::deliver::RetryRequests;
 use crate::deliver::attempt::Tools;
+use crate::deliver::connections::Connections;
 use crate::http;
 use crate::id::IdGenerator;
 use crate::ingest;
@@ -105,7 +106,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
 
     let (stop_dispatcher, stopping) = watch::channel(false);
     let tools = Tools {
-        client: deliver::connect::client(config.connect_rules())?,
+        connections: Connections::new(config.connection_rules())?,
         writer: writer.clone(),
         readers: readers.clone(),
         catalog: catalog.clone(),

@@ -330,10 +330,10 @@ fn attempt_view(attempt: AttemptRow, now_ms: i64) -> AttemptView {
         cause: attempt
             .error
             .map(|(class, detail)| (class.explanation(), detail)),
-        headers: attempt.request_headers,
+        headers: attempt.request_headers.pairs(),
         response: attempt.response.map(|response| ResponseView {
             status: response.status,
-            headers: response.headers,
+            headers: response.headers.pairs(),
             body: BodyView::of(&response.body),
             size: bytes(response.body.len()),
             note: response.truncated.then(|| match response.length {

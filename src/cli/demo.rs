@@ -5,7 +5,6 @@ use super::beside::change;
 use super::serve;
 use crate::access::{Role, Scope};
 use crate::config::{BoxOptions, Config, ServeOptions};
-use crate::deliver::connect::{self, Body, HttpClient};
 use crate::manage::{self, NewUser, WebhookInput};
 use crate::password;
 use crate::secret::random_token;
@@ -13,7 +12,12 @@ use crate::server;
 use crate::time::{now_ms, rfc3339};
 use crate::webhook::Format;
 use actix_web::{App, HttpResponse, HttpServer, web};
+use bytes::Bytes;
 use clap::Args;
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -99,7 +103,7 @@ async fn demo(which: &BoxOptions, config: &Config, folder: &Path) -> anyhow::Res
         folder.display()
     );
     println!("Stop it with Ctrl-C.");
-    let client = connect::client(config.connect_rules())?;
+    let client = Client::builder(TokioExecutor::new()).build_http();
     let traffic = actix_web::rt::spawn(traffic(
         client,
         server.public_url.join("sse/webhook")?.to_string(),
@@ -217,7 +221,10 @@ fn start_receiver() -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn traffic(client: HttpClient, url: String, key: String) {
+/// Posts to the demo's own box, and nowhere else.
+type AppClient = Client<HttpConnector, Full<Bytes>>;
+
+async fn traffic(client: AppClient, url: String, key: String) {
     for (user_id, name) in PEOPLE {
         let traits = format!(r#""type":"identify","traits":{{"name":"{name}","plan":"free"}}"#);
         post(&client, &url, &key, user_id, &traits).await;
@@ -231,14 +238,14 @@ async fn traffic(client: HttpClient, url: String, key: String) {
     }
 }
 
-async fn post(client: &HttpClient, url: &str, key: &str, user_id: &str, fields: &str) {
+async fn post(client: &AppClient, url: &str, key: &str, user_id: &str, fields: &str) {
     let body = format!(
         r#"{{"userId":"{user_id}","timestamp":"{}",{fields}}}"#,
         rfc3339(now_ms())
     );
     let request = hyper::Request::post(url)
         .header("x-api-key", key)
-        .body(Body::new(body.into()));
+        .body(Full::new(body.into()));
     let outcome = match request {
         Ok(request) => client
             .request(request)

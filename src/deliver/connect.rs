@@ -1,14 +1,13 @@
-//! The connector: resolves, judges every address, dials the vetted ones. One client is built on it,
-//! so that nothing leaves the box by another way (promise 16). Honours no proxy variables.
+//! The connector: resolves, judges every address, dials the vetted ones. All connections are made by
+//! it, so that nothing leaves the box by another way (promise 16). Honours no proxy variables.
 
 use crate::address::{allowing_flag, may_dial};
 use crate::delivery::ErrorClass;
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use std::future::Future;
 use std::io;
@@ -31,24 +30,16 @@ pub struct ConnectRules {
     pub timeout: Duration,
     /// Networks that the operator opened with `--allow-target`.
     pub allowed: Arc<[IpNet]>,
-    /// Idle connections kept open to one host.
-    pub idle_per_host: usize,
-    /// How long one is kept idle.
-    pub idle_timeout: Duration,
-    /// An answer's head has at most this many bytes.
-    pub response_head_bytes: usize,
 }
 
-/// The body of a request.
-pub type Body = http_body_util::Full<bytes::Bytes>;
-/// The one HTTP client.
-pub type HttpClient = Client<HttpsConnector<Connector>, Body>;
+/// Dials, and speaks TLS where the URL says https.
+pub(super) type TlsConnector = HttpsConnector<Connector>;
 
-/// Builds the client.
+/// Builds the connector.
 ///
 /// # Errors
 /// When the TLS library refuses its own defaults.
-pub fn client(rules: ConnectRules) -> anyhow::Result<HttpClient> {
+pub(super) fn connector(rules: ConnectRules) -> anyhow::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     // The system's store comes first for those who run a CA of their own; the bundled roots are
     // there for containers that have no store at all.
@@ -59,23 +50,14 @@ pub fn client(rules: ConnectRules) -> anyhow::Result<HttpClient> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder
-        .pool_max_idle_per_host(rules.idle_per_host)
-        .pool_idle_timeout(rules.idle_timeout)
-        .pool_timer(hyper_util::rt::TokioTimer::new())
-        .http1_max_buf_size(rules.response_head_bytes)
-        // A retry inside the client would be an attempt that nobody recorded.
-        .retry_canceled_requests(false);
-    let connector = HttpsConnectorBuilder::new()
+    Ok(HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
         .wrap_connector(Connector {
             rules: Arc::new(rules),
             lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
-        });
-    Ok(builder.build(connector))
+        }))
 }
 
 /// Why no connection came about.
@@ -90,7 +72,7 @@ pub struct ConnectError {
     pub address: Option<SocketAddr>,
 }
 
-/// The address of the connection that an answer came over; hyper puts it into the answer's extensions.
+/// The address that a connection was made to, as the connection tells it through its TLS layer.
 #[derive(Debug, Clone, Copy)]
 pub struct DialledAddress(pub SocketAddr);
 

@@ -1,24 +1,27 @@
 //! The dispatcher: decides which webhook sends next, within its bounds, and has every attempt
 //! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
 
-use super::attempt::{self, Target, Tools};
+use super::attempt::{self, Made, Target, Tools};
 use super::lane::{Lane, READY_LIMIT};
+use super::record::{self, Fate, Recorded};
 use crate::accept::FreshDeliveries;
-use crate::delivery::{Standing, Trigger};
-use crate::error::{Error, Kind, Result};
+use crate::delivery::Trigger;
+use crate::error::{Error, Result};
 use crate::id::{DeliveryId, WebhookId};
-use crate::signature::Signer;
 use crate::store::deliveries::{self, OwedDelivery};
 use crate::time::now_ms;
 use crate::webhook::WebhookState;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
 const SETBACK_MS: i64 = 1_000;
+/// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
+/// that nobody uses are to be closed.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// Sends until `stop` says so, then lets what is on its way end.
 pub(super) async fn run(
@@ -32,6 +35,8 @@ pub(super) async fn run(
     let mut arrived = Vec::new();
     loop {
         dispatcher.launch(&fresh);
+        dispatcher.record();
+        dispatcher.close_idle_connections();
         let sleep = dispatcher.until_next_timer();
         tokio::select! {
             // What was committed comes before what was recorded: a delivery that the file and the
@@ -44,7 +49,13 @@ pub(super) async fn run(
                 }
                 arrived.drain(..).for_each(|owed| dispatcher.push(owed));
             }
-            Some(done) = dispatcher.tasks.join_next() => dispatcher.finish(done),
+            Some(done) = dispatcher.tasks.join_next() => {
+                dispatcher.finish(done);
+                // What has ended together is taken together, and one look around serves all of it.
+                while let Some(done) = dispatcher.tasks.try_join_next() {
+                    dispatcher.finish(done);
+                }
+            }
             Some(id) = retries.recv() => dispatcher.retry_now(id),
             () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
             () = tokio::time::sleep(sleep) => dispatcher.ring_timers(),
@@ -55,13 +66,10 @@ pub(super) async fn run(
 
 /// What a task of the dispatcher came back with.
 enum Done {
-    /// An attempt was made and recorded, or recording it failed.
-    Attempt {
-        delivery: DeliveryId,
-        webhook: WebhookId,
-        trigger: Trigger,
-        recorded: Result<Standing>,
-    },
+    /// An attempt was made.
+    Attempt(Made),
+    /// Attempts were recorded, or recording them failed.
+    Recorded(Vec<Recorded>),
     /// A webhook's backlog was read.
     Reading {
         webhook: WebhookId,
@@ -73,6 +81,8 @@ enum Done {
 
 struct Backlog {
     due: Vec<OwedDelivery>,
+    /// Whether there was more than was asked for.
+    is_full: bool,
     next_due_ms: Option<i64>,
 }
 
@@ -85,7 +95,14 @@ struct Dispatcher {
     /// When a lane's file must be looked at again, Unix milliseconds.
     timers: BTreeSet<(i64, WebhookId)>,
     tasks: JoinSet<Done>,
+    /// Attempts without an answer so far.
     on_their_way: usize,
+    /// Attempts on their way or not yet recorded.
+    unfinished: usize,
+    /// Attempts that gather here while the last ones are being recorded.
+    unrecorded: Vec<Made>,
+    is_recording: bool,
+    looked_at: Instant,
 }
 
 impl Dispatcher {
@@ -98,6 +115,10 @@ impl Dispatcher {
             timers: BTreeSet::new(),
             tasks: JoinSet::new(),
             on_their_way: 0,
+            unfinished: 0,
+            unrecorded: Vec::new(),
+            is_recording: false,
+            looked_at: Instant::now(),
         }
     }
 
@@ -144,7 +165,7 @@ impl Dispatcher {
             }
         }
         let mut rest = self.turns.len();
-        while rest > 0 && self.on_their_way < self.tools.limits.concurrency {
+        while rest > 0 && self.has_room() {
             rest -= 1;
             let Some(webhook) = self.turns.pop_front() else {
                 break;
@@ -157,10 +178,15 @@ impl Dispatcher {
                 self.give_turn(webhook);
                 rest += 1;
                 self.send(owed, Trigger::Automatic);
-            } else if lane.begin_reading() {
-                self.read(webhook);
+            } else if let Some(limit) = lane.begin_reading() {
+                self.read(webhook, limit);
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        let limits = &self.tools.limits;
+        self.on_their_way < limits.concurrency && self.unfinished < limits.unfinished
     }
 
     fn target(&mut self, webhook: WebhookId) -> Option<Arc<Target>> {
@@ -168,8 +194,7 @@ impl Dispatcher {
             return Some(Arc::clone(target));
         }
         let webhook = Arc::clone(self.tools.catalog.current().webhook(webhook)?);
-        let signer = Signer::new(webhook.secret.as_bytes()).ok()?;
-        let target = Arc::new(Target { webhook, signer });
+        let target = Arc::new(Target::new(webhook));
         self.targets.insert(target.webhook.id, Arc::clone(&target));
         Some(target)
     }
@@ -178,32 +203,47 @@ impl Dispatcher {
         let Some(target) = self.target(owed.webhook) else {
             // Deleted a moment ago; its deliveries are cancelled in the file.
             if let (Trigger::Automatic, Some(lane)) = (trigger, self.lanes.get_mut(&owed.webhook)) {
-                lane.finish(owed.id);
+                lane.answered();
+                lane.recorded(owed.id);
             }
             return;
         };
         self.on_their_way += 1;
+        self.unfinished += 1;
+        let tools = Arc::clone(&self.tools);
+        // Boxed where it is made: an attempt is large, and spawning would move it several times.
+        self.tasks.spawn(Box::pin(async move {
+            Done::Attempt(attempt::attempt(&tools, &target, owed, trigger).await)
+        }));
+    }
+
+    /// Has recorded what has gathered while the last records were on their way to the disk.
+    fn record(&mut self) {
+        if self.is_recording || self.unrecorded.is_empty() {
+            return;
+        }
+        self.is_recording = true;
+        let made = std::mem::take(&mut self.unrecorded);
         let tools = Arc::clone(&self.tools);
         self.tasks.spawn(async move {
-            let recorded = attempt::attempt(&tools, &target, &owed, trigger).await;
-            Done::Attempt {
-                delivery: owed.id,
-                webhook: owed.webhook,
-                trigger,
-                recorded,
-            }
+            let schedule = &tools.limits.schedule;
+            Done::Recorded(record::record(&tools.writer, schedule, made).await)
         });
     }
 
-    fn read(&mut self, webhook: WebhookId) {
+    fn read(&mut self, webhook: WebhookId, limit: usize) {
         let readers = self.tools.readers.clone();
         self.tasks.spawn(async move {
             let backlog = in_background(move || {
                 let reader = readers.get()?;
                 let now_ms = now_ms();
-                let due = deliveries::due(&reader, webhook, now_ms, READY_LIMIT)?;
+                let due = deliveries::due(&reader, webhook, now_ms, limit)?;
                 let next_due_ms = deliveries::next_due_ms(&reader, webhook, now_ms)?;
-                Ok(Backlog { due, next_due_ms })
+                Ok(Backlog {
+                    is_full: due.len() >= limit,
+                    due,
+                    next_due_ms,
+                })
             })
             .await;
             Done::Reading { webhook, backlog }
@@ -220,14 +260,10 @@ impl Dispatcher {
 
     fn finish(&mut self, done: std::result::Result<Done, tokio::task::JoinError>) {
         match done {
-            Ok(Done::Attempt {
-                delivery,
-                webhook,
-                trigger,
-                recorded,
-            }) => {
-                self.on_their_way = self.on_their_way.saturating_sub(1);
-                self.finish_attempt(delivery, webhook, trigger, recorded);
+            Ok(Done::Attempt(made)) => self.finish_attempt(made),
+            Ok(Done::Recorded(recorded)) => {
+                self.is_recording = false;
+                recorded.into_iter().for_each(|one| self.finish_record(one));
             }
             Ok(Done::Reading { webhook, backlog }) => self.finish_reading(webhook, backlog),
             Ok(Done::Lookup(Ok(Some(owed)))) => self.send(owed, Trigger::Manual),
@@ -239,28 +275,36 @@ impl Dispatcher {
         }
     }
 
-    fn finish_attempt(
-        &mut self,
-        delivery: DeliveryId,
-        webhook: WebhookId,
-        trigger: Trigger,
-        recorded: Result<Standing>,
-    ) {
-        let next_ms = match &recorded {
-            Ok(standing) => standing.next_attempt_at_ms,
-            Err(e) if e.kind() == Kind::NotFound => None,
-            Err(e) => {
-                tracing::error!(error = %e, %delivery, "an attempt was made but could not be recorded; it will be made again");
-                Some(now_ms() + SETBACK_MS)
-            }
+    /// The receiver is free for the next one, while this one's record goes to the disk.
+    fn finish_attempt(&mut self, made: Made) {
+        self.on_their_way = self.on_their_way.saturating_sub(1);
+        if let (Trigger::Automatic, Some(lane)) =
+            (made.attempt.trigger, self.lanes.get_mut(&made.webhook))
+        {
+            lane.answered();
+            self.give_turn(made.webhook);
+        }
+        self.unrecorded.push(made);
+    }
+
+    fn finish_record(&mut self, recorded: Recorded) {
+        self.unfinished = self.unfinished.saturating_sub(1);
+        let Recorded {
+            delivery,
+            webhook,
+            trigger,
+            fate,
+        } = recorded;
+        let next_ms = match fate {
+            Fate::Stands(standing) => standing.next_attempt_at_ms,
+            Fate::Gone => None,
+            Fate::Unrecorded => Some(now_ms() + SETBACK_MS),
         };
         if let Some(lane) = self.lanes.get_mut(&webhook) {
-            match (trigger, &recorded) {
-                (Trigger::Automatic, _) => lane.finish(delivery),
-                (Trigger::Manual, Ok(standing)) if standing.next_attempt_at_ms.is_none() => {
-                    lane.settle(delivery);
-                }
-                (Trigger::Manual, _) => {}
+            match trigger {
+                Trigger::Automatic => lane.recorded(delivery),
+                Trigger::Manual if next_ms.is_none() => lane.settle(delivery),
+                Trigger::Manual => {}
             }
             self.give_turn(webhook);
         }
@@ -275,8 +319,7 @@ impl Dispatcher {
         };
         match backlog {
             Ok(backlog) => {
-                let is_full = backlog.due.len() >= READY_LIMIT;
-                lane.finish_reading(backlog.due, is_full);
+                lane.finish_reading(backlog.due, backlog.is_full);
                 self.give_turn(webhook);
                 if let Some(next_ms) = backlog.next_due_ms {
                     self.set_timer(webhook, next_ms);
@@ -315,14 +358,17 @@ impl Dispatcher {
     }
 
     fn until_next_timer(&self) -> Duration {
-        const IDLE: Duration = Duration::from_secs(60);
-        match self.timers.first() {
-            Some((at_ms, _)) => {
-                let wait_ms = u64::try_from(at_ms - now_ms()).unwrap_or(0);
-                // The clock may jump (promise 12), so no sleep is long.
-                Duration::from_millis(wait_ms).min(IDLE)
-            }
-            None => IDLE,
+        let Some((at_ms, _)) = self.timers.first() else {
+            return LOOK;
+        };
+        let wait_ms = u64::try_from(at_ms - now_ms()).unwrap_or(0);
+        Duration::from_millis(wait_ms).min(LOOK)
+    }
+
+    fn close_idle_connections(&mut self) {
+        if self.looked_at.elapsed() >= LOOK {
+            self.looked_at = Instant::now();
+            self.tools.connections.close_idle();
         }
     }
 
@@ -340,13 +386,22 @@ impl Dispatcher {
         }
     }
 
-    /// Lets what is on its way end; what does not is pending on disk and goes out after the start.
+    /// Lets what is on its way end and be recorded; what does not is pending on disk and goes out
+    /// after the start.
     async fn drain(mut self) {
-        let drained = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.tools.limits.drain_timeout, drained)
-            .await
-            .is_err()
-        {
+        let timeout = self.tools.limits.drain_timeout;
+        let drained = async {
+            loop {
+                self.record();
+                match self.tasks.join_next().await {
+                    Some(Ok(Done::Attempt(made))) => self.unrecorded.push(made),
+                    Some(Ok(Done::Recorded(_))) => self.is_recording = false,
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        };
+        if tokio::time::timeout(timeout, drained).await.is_err() {
             tracing::warn!(
                 "attempts were still on their way; they are made again after the next start"
             );

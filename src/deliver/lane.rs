@@ -12,8 +12,9 @@ pub(super) const READY_LIMIT: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     ready: VecDeque<OwedDelivery>,
-    /// Ids that are ready or on their way, so that none is sent twice at once.
+    /// Ids that are ready, on their way or being recorded, so that none is sent twice at once.
     known: HashSet<DeliveryId>,
+    /// Attempts without an answer so far: what the receiver has to deal with at once.
     on_their_way: usize,
     /// Whether the file may hold due deliveries that are not known here.
     has_more: bool,
@@ -67,17 +68,19 @@ impl Lane {
         self.has_more = self.is_active;
     }
 
-    /// Whether to read the file now; if so, the reading has begun.
-    pub(super) fn begin_reading(&mut self) -> bool {
+    /// Whether to read the file now, and how many rows; if so, the reading has begun.
+    pub(super) fn begin_reading(&mut self) -> Option<usize> {
         let begins = self.is_active
             && self.has_more
             && self.ready.is_empty()
             && self.settled_meanwhile.is_none();
-        if begins {
-            self.has_more = false;
-            self.settled_meanwhile = Some(HashSet::new());
+        if !begins {
+            return None;
         }
-        begins
+        self.has_more = false;
+        self.settled_meanwhile = Some(HashSet::new());
+        // What is known is still due in the file and comes first there.
+        Some(READY_LIMIT + self.known.len())
     }
 
     /// Takes what the file said. `is_full` says that there was more than fitted.
@@ -88,6 +91,10 @@ impl Lane {
         }
         self.has_more |= is_full;
         for owed in found {
+            if self.ready.len() >= READY_LIMIT {
+                self.has_more = true;
+                return;
+            }
             if !settled.contains(&owed.id) && self.known.insert(owed.id) {
                 self.ready.push_back(owed);
             }
@@ -104,19 +111,23 @@ impl Lane {
         Some(owed)
     }
 
-    /// An automatic attempt was recorded.
-    pub(super) fn finish(&mut self, id: DeliveryId) {
+    /// An automatic attempt has ended; its delivery stays known until it is recorded.
+    pub(super) fn answered(&mut self) {
         self.on_their_way = self.on_their_way.saturating_sub(1);
-        self.settle(id);
     }
 
-    /// A delivery needs no attempt now, whoever saw to that.
-    pub(super) fn settle(&mut self, id: DeliveryId) {
+    /// An automatic attempt was recorded.
+    pub(super) fn recorded(&mut self, id: DeliveryId) {
         self.known.remove(&id);
-        self.ready.retain(|owed| owed.id != id);
         if let Some(settled) = &mut self.settled_meanwhile {
             settled.insert(id);
         }
+    }
+
+    /// A delivery that may be waiting here needs no attempt now: a person saw to that.
+    pub(super) fn settle(&mut self, id: DeliveryId) {
+        self.ready.retain(|owed| owed.id != id);
+        self.recorded(id);
     }
 }
 
@@ -136,7 +147,7 @@ mod tests {
     }
 
     fn read_once(lane: &mut Lane, found: &[i64]) {
-        assert!(lane.begin_reading());
+        assert!(lane.begin_reading().is_some());
         lane.finish_reading(found.iter().map(|id| owed(*id)).collect(), false);
     }
 
@@ -147,7 +158,7 @@ mod tests {
         assert_eq!(lane.take(2).unwrap().id.as_i64(), 1);
         assert_eq!(lane.take(2).unwrap().id.as_i64(), 2);
         assert!(lane.take(2).is_none());
-        lane.finish(DeliveryId::from_i64(1));
+        lane.answered();
         assert_eq!(lane.take(2).unwrap().id.as_i64(), 3);
     }
 
@@ -170,10 +181,26 @@ mod tests {
         read_once(&mut lane, &[1]);
         assert!(lane.take(8).is_some());
         lane.look_again();
-        assert!(lane.begin_reading());
-        lane.finish(DeliveryId::from_i64(1));
+        assert!(lane.begin_reading().is_some());
+        lane.answered();
+        lane.recorded(DeliveryId::from_i64(1));
         lane.finish_reading(vec![owed(1)], false);
         assert!(lane.take(8).is_none());
+    }
+
+    #[test]
+    fn what_is_being_recorded_is_not_sent_again_and_hides_nothing() {
+        let mut lane = Lane::open();
+        read_once(&mut lane, &[1]);
+        assert!(lane.take(1).is_some());
+        lane.answered();
+        lane.look_again();
+        // The file still says that it is due, so a reading must reach past it.
+        assert_eq!(lane.begin_reading(), Some(READY_LIMIT + 1));
+        lane.finish_reading(vec![owed(1), owed(2)], false);
+        assert_eq!(lane.take(1).unwrap().id.as_i64(), 2);
+        lane.answered();
+        assert!(lane.take(1).is_none());
     }
 
     #[test]
@@ -185,13 +212,14 @@ mod tests {
         }
         assert_eq!(lane.ready.len(), READY_LIMIT);
         assert!(
-            !lane.begin_reading(),
+            lane.begin_reading().is_none(),
             "not before memory is empty, so that order holds"
         );
         while let Some(taken) = lane.take(usize::MAX) {
-            lane.finish(taken.id);
+            lane.answered();
+            lane.recorded(taken.id);
         }
-        assert!(lane.begin_reading());
+        assert!(lane.begin_reading().is_some());
     }
 
     #[test]
@@ -201,7 +229,7 @@ mod tests {
         lane.set_active(false);
         assert!(lane.take(8).is_none());
         lane.push(owed(3));
-        assert!(!lane.begin_reading());
+        assert!(lane.begin_reading().is_none());
         lane.set_active(true);
         read_once(&mut lane, &[1, 2, 3]);
         assert_eq!(lane.take(8).unwrap().id.as_i64(), 1);

@@ -1,11 +1,14 @@
 //! DELIVER: from what is owed to what was answered. The dispatcher decides who sends next, a lane
-//! keeps one webhook's backlog, the sender makes one attempt, the connector decides which addresses
-//! may be dialled. Everything here runs on one thread of its own.
+//! keeps one webhook's backlog, the sender makes one attempt over a kept connection, the connector
+//! decides which addresses may be dialled, and records are written many at once. Everything here
+//! runs on one thread of its own.
 
 pub mod attempt;
 pub mod connect;
+pub mod connections;
 mod dispatcher;
 mod lane;
+mod record;
 pub mod sender;
 
 use crate::accept::FreshDeliveries;

@@ -1,18 +1,23 @@
 //! One attempt: signs, sends, reads what comes within the bounds, and says what happened. Decides
 //! nothing about the next one and keeps nothing.
 
-use super::connect::{Body, ConnectError, DialledAddress, HttpClient};
+use super::connect::ConnectError;
+use super::connections::{Body, Connections};
 use crate::delivery::ErrorClass;
 use crate::id::MessageId;
 use crate::signature::Signer;
-use crate::store::attempts::Response;
+use crate::store::attempts::{HeadersText, Response};
+use crate::webhook::Webhook;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Request, StatusCode};
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
+use hyper::{Method, Request, StatusCode, Uri};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use url::Url;
+use url::Position;
 
 const AGENT: &str = concat!("Pillarbox/", env!("CARGO_PKG_VERSION"));
 
@@ -25,13 +30,65 @@ pub struct AttemptLimits {
     pub response_body_bytes: usize,
 }
 
-/// What is sent where.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+/// Headers of a request, so that their map is made once.
+const HEADERS: usize = 7;
+
+/// An endpoint: everything of its requests that is the same each time.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Scheme, host and port: connections to it may be shared with other endpoints.
+    origin: Arc<str>,
+    dialled: Uri,
+    /// Path and query.
+    target: Uri,
+    host: HeaderValue,
+    signer: Signer,
+}
+
+impl Endpoint {
+    /// The endpoint of a webhook.
+    ///
+    /// # Errors
+    /// When its URL or secret cannot be used in a request.
+    pub fn new(webhook: &Webhook) -> anyhow::Result<Self> {
+        let url = &webhook.url;
+        let origin = &url[..Position::BeforePath];
+        Ok(Self {
+            origin: origin.into(),
+            dialled: origin.parse()?,
+            // A fragment is the browser's business and never goes on the wire.
+            target: url[Position::BeforePath..Position::AfterQuery].parse()?,
+            host: HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])?,
+            signer: Signer::new(webhook.secret.as_bytes())?,
+        })
+    }
+
+    fn request(&self, outgoing: Outgoing<'_>) -> anyhow::Result<Request<Body>> {
+        let id = outgoing.message.to_string();
+        let timestamp_s = outgoing.now_ms.div_euclid(1_000);
+        let signature = self.signer.sign(&id, timestamp_s, outgoing.body);
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(HOST, self.host.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, outgoing.body.len().into());
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(WEBHOOK_ID, id.try_into()?);
+        headers.insert(WEBHOOK_TIMESTAMP, timestamp_s.into());
+        headers.insert(WEBHOOK_SIGNATURE, signature.try_into()?);
+        let mut request = Request::new(Body::new(outgoing.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+/// What is sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Outgoing<'a> {
-    /// The endpoint.
-    pub url: &'a Url,
-    /// Signs with the webhook's secret.
-    pub signer: &'a Signer,
     /// The `webhook-id`.
     pub message: MessageId,
     /// The exact body.
@@ -46,33 +103,49 @@ pub struct Outcome {
     /// How long all of it took.
     pub duration: Duration,
     /// The address that was dialled, where one was.
-    pub address: Option<String>,
+    pub address: Option<Arc<str>>,
     /// As sent.
-    pub request_headers: Vec<(String, String)>,
+    pub request_headers: HeadersText,
     /// The answer, as far as it came.
     pub response: Option<Response>,
     /// Why it failed; `None` is a success.
     pub error: Option<(ErrorClass, String)>,
 }
 
+impl Outcome {
+    /// Nothing was sent, for a reason that lies in the webhook itself.
+    pub fn not_sent(why: String) -> Self {
+        Self {
+            error: Some((ErrorClass::Request, why)),
+            ..Self::begun()
+        }
+    }
+
+    fn begun() -> Self {
+        Self {
+            duration: Duration::ZERO,
+            address: None,
+            request_headers: HeadersText::default(),
+            response: None,
+            error: None,
+        }
+    }
+}
+
 /// Makes one attempt.
 pub async fn attempt(
-    client: &HttpClient,
+    connections: &Connections,
+    endpoint: &Endpoint,
     outgoing: Outgoing<'_>,
     limits: AttemptLimits,
 ) -> Outcome {
     let started = Instant::now();
-    let mut outcome = Outcome {
-        duration: Duration::ZERO,
-        address: None,
-        request_headers: Vec::new(),
-        response: None,
-        error: None,
-    };
-    match request(outgoing) {
+    let mut outcome = Outcome::begun();
+    match endpoint.request(outgoing) {
         Ok(request) => {
             outcome.request_headers = readable(request.headers());
-            let exchange = exchange(client, request, limits.response_body_bytes, &mut outcome);
+            let cap = limits.response_body_bytes;
+            let exchange = exchange(connections, endpoint, request, cap, &mut outcome);
             if tokio::time::timeout(limits.total_timeout, exchange)
                 .await
                 .is_err()
@@ -81,66 +154,60 @@ pub async fn attempt(
                 outcome.error = Some((ErrorClass::Timeout, detail));
             }
         }
-        Err(e) => outcome.error = Some((ErrorClass::Request, e.to_string())),
+        Err(e) => return Outcome::not_sent(e.to_string()),
     }
     outcome.duration = started.elapsed();
     outcome
 }
 
-fn request(outgoing: Outgoing<'_>) -> anyhow::Result<Request<Body>> {
-    let id = outgoing.message.to_string();
-    let timestamp_s = outgoing.now_ms.div_euclid(1_000);
-    let signature = outgoing.signer.sign(&id, timestamp_s, outgoing.body);
-    let host = match outgoing.url.port() {
-        Some(port) => format!("{}:{port}", outgoing.url.host_str().unwrap_or("")),
-        None => outgoing.url.host_str().unwrap_or("").to_owned(),
-    };
-    // A fragment is the browser's business and never goes on the wire.
-    let mut target = outgoing.url.clone();
-    target.set_fragment(None);
-    Ok(Request::post(target.as_str())
-        .header(HOST, host)
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(CONTENT_LENGTH, outgoing.body.len())
-        .header(USER_AGENT, HeaderValue::from_static(AGENT))
-        .header("webhook-id", id)
-        .header("webhook-timestamp", timestamp_s)
-        .header("webhook-signature", signature)
-        .body(Body::new(outgoing.body.clone()))?)
-}
-
-async fn exchange(client: &HttpClient, request: Request<Body>, cap: usize, outcome: &mut Outcome) {
-    let answer = match client.request(request).await {
-        Ok(answer) => answer,
+async fn exchange(
+    connections: &Connections,
+    endpoint: &Endpoint,
+    request: Request<Body>,
+    cap: usize,
+    outcome: &mut Outcome,
+) {
+    let mut connection = match connections.open(&endpoint.origin, &endpoint.dialled).await {
+        Ok(connection) => connection,
         Err(e) => {
-            let (class, detail, address) = classify(&e);
+            let (class, detail, address) = classify(&*e);
             outcome.address = address;
             outcome.error = Some((class, detail));
             return;
         }
     };
-    let dialled = answer.extensions().get::<DialledAddress>();
-    outcome.address = dialled.map(|DialledAddress(address)| address.to_string());
-    let status = answer.status();
-    let length = answer
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    let headers = readable(answer.headers());
-    outcome.error = status_error(status, answer.headers());
+    outcome.address.clone_from(&connection.address);
+    let answered = connection
+        .exchange(request, |answer| receive(answer, cap, outcome))
+        .await;
+    match answered {
+        Ok(true) => connections.keep(&endpoint.origin, connection),
+        Ok(false) => {}
+        Err(e) => {
+            let (class, detail, _) = classify(&e);
+            outcome.error = Some((class, detail));
+        }
+    }
+}
+
+/// Takes down what is answered; says whether all of it was read.
+async fn receive(answer: hyper::Response<Incoming>, cap: usize, outcome: &mut Outcome) -> bool {
+    let (head, body) = answer.into_parts();
+    outcome.error = status_error(head.status, &head.headers);
+    let length = head.headers.get(CONTENT_LENGTH);
     let response = outcome.response.insert(Response {
-        status: status.as_u16(),
-        headers,
+        status: head.status.as_u16(),
+        headers: readable(&head.headers),
         body: Vec::new(),
         truncated: false,
-        length,
+        length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
     });
-    if let Err(e) = read_body(answer.into_body(), cap, response).await {
-        outcome.error = Some((
-            ErrorClass::Protocol,
-            format!("the answer's body broke off: {e}"),
-        ));
+    if let Err(e) = read_body(body, cap, response).await {
+        let detail = format!("the answer's body broke off: {e}");
+        outcome.error = Some((ErrorClass::Protocol, detail));
+        return false;
     }
+    !response.truncated
 }
 
 /// Fills `response` as the body comes in, so that what was read before a timeout is kept.
@@ -183,19 +250,19 @@ fn status_error(status: StatusCode, headers: &HeaderMap) -> Option<(ErrorClass, 
     Some((class, detail))
 }
 
-fn classify(error: &(dyn std::error::Error + 'static)) -> (ErrorClass, String, Option<String>) {
-    let mut cause = Some(error);
+fn classify(error: &(dyn std::error::Error + 'static)) -> (ErrorClass, String, Option<Arc<str>>) {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let mut deepest = error.to_string();
     while let Some(error) = cause {
         if let Some(connect) = error.downcast_ref::<ConnectError>() {
-            let address = connect.address.map(|address| address.to_string());
+            let address = connect.address.map(|address| address.to_string().into());
             return (connect.class, connect.detail.clone(), address);
         }
         let inner = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
         if let Some(connect) = inner.and_then(|e| e.downcast_ref::<ConnectError>()) {
-            let address = connect.address.map(|address| address.to_string());
+            let address = connect.address.map(|address| address.to_string().into());
             return (connect.class, connect.detail.clone(), address);
         }
         let is_tls = error.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>());
@@ -208,14 +275,10 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> (ErrorClass, String, O
     (ErrorClass::Protocol, deepest, None)
 }
 
-fn readable(headers: &HeaderMap) -> Vec<(String, String)> {
-    headers
-        .iter()
-        .map(|(name, value)| {
-            (
-                name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
-        .collect()
+fn readable(headers: &HeaderMap) -> HeadersText {
+    HeadersText::new(
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes())),
+    )
 }

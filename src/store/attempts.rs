@@ -3,7 +3,56 @@
 use crate::delivery::{DeliveryState, ErrorClass, Standing, Trigger};
 use crate::error::Result;
 use crate::id::{AttemptId, DeliveryId};
-use rusqlite::{Connection, Row, params};
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, Row, params};
+use serde::Serializer as _;
+use std::sync::Arc;
+
+/// An attempt's text for its headers rarely needs more bytes than this.
+const HEADERS_TEXT_BYTES: usize = 512;
+
+/// A message's headers as the file keeps them: a JSON array of `[name, value]`, made once when they
+/// were sent or came, and read again only by a page.
+#[derive(Debug, Clone)]
+pub struct HeadersText(String);
+
+impl HeadersText {
+    /// The text of these headers, in their order. Bytes that are not UTF-8 are replaced.
+    pub fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let pairs = headers
+            .into_iter()
+            .map(|(name, value)| (name, String::from_utf8_lossy(value)));
+        let mut text = Vec::with_capacity(HEADERS_TEXT_BYTES);
+        let written = serde_json::Serializer::new(&mut text).collect_seq(pairs);
+        match (written, String::from_utf8(text)) {
+            (Ok(()), Ok(text)) => Self(text),
+            _ => Self::default(),
+        }
+    }
+
+    /// Names and values.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+impl Default for HeadersText {
+    fn default() -> Self {
+        Self("[]".to_owned())
+    }
+}
+
+impl ToSql for HeadersText {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+
+impl FromSql for HeadersText {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        String::column_result(value).map(Self)
+    }
+}
 
 /// Everything that is kept of an attempt (webhooks.md, "What is kept of every attempt").
 #[derive(Debug, Clone)]
@@ -18,12 +67,12 @@ pub struct NewAttempt {
     pub started_at_ms: i64,
     /// How long all of it took, microseconds.
     pub duration_us: i64,
-    /// Where it went.
-    pub url: String,
-    /// The address and port that were dialled.
-    pub address: Option<String>,
+    /// Where it went; the webhook's own text, shared by its attempts.
+    pub url: Arc<str>,
+    /// The address and port that were dialled; the connection's own text.
+    pub address: Option<Arc<str>>,
     /// As sent, secrets redacted.
-    pub request_headers: Vec<(String, String)>,
+    pub request_headers: HeadersText,
     /// The answer, if one came.
     pub response: Option<Response>,
     /// Why it failed; `None` when it succeeded.
@@ -36,7 +85,7 @@ pub struct Response {
     /// HTTP status.
     pub status: u16,
     /// As they came.
-    pub headers: Vec<(String, String)>,
+    pub headers: HeadersText,
     /// The body's first 64 KiB.
     pub body: Vec<u8>,
     /// Whether more came than is kept.
@@ -45,21 +94,43 @@ pub struct Response {
     pub length: Option<i64>,
 }
 
-/// Keeps an attempt and puts its delivery where `after` says.
-///
-/// # Errors
-/// When the file refuses.
-pub fn record(connection: &Connection, attempt: &NewAttempt, after: &Standing) -> Result<()> {
-    let response = attempt.response.as_ref();
-    let error_class = attempt.error.as_ref().map(|(class, _)| class.as_str());
-    connection
-        .prepare_cached(
-            "INSERT INTO attempt (id, delivery_id, number, trigger, started_at_ms, duration_us, url, address, request_headers,
-                status, response_headers, response_body, response_body_truncated, response_length,
-                error_class, error_detail, next_attempt_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-        )?
-        .execute(params![
+/// Writes attempts down, with statements that are prepared once for many.
+pub struct Recorder<'c> {
+    insert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+}
+
+impl<'c> Recorder<'c> {
+    /// A recorder on the connection that writes.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn new(connection: &'c Connection) -> Result<Self> {
+        Ok(Self {
+            insert: connection.prepare_cached(
+                "INSERT INTO attempt (id, delivery_id, number, trigger, started_at_ms, duration_us, url, address, request_headers,
+                    status, response_headers, response_body, response_body_truncated, response_length,
+                    error_class, error_detail, next_attempt_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+            )?,
+            update: connection.prepare_cached(
+                "UPDATE delivery SET state = ?2, attempts = ?3, automatic_attempts = ?4, next_attempt_at_ms = ?5,
+                    last_attempt_at_ms = ?6,
+                    last_status = CASE WHEN ?9 THEN last_status ELSE ?7 END,
+                    last_error = CASE WHEN ?9 THEN last_error ELSE ?8 END
+                 WHERE id = ?1",
+            )?,
+        })
+    }
+
+    /// Keeps an attempt and puts its delivery where `after` says.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn record(&mut self, attempt: &NewAttempt, after: &Standing) -> Result<()> {
+        let response = attempt.response.as_ref();
+        let error_class = attempt.error.as_ref().map(|(class, _)| class.as_str());
+        self.insert.execute(params![
             attempt.id,
             attempt.delivery,
             after.attempts,
@@ -68,9 +139,9 @@ pub fn record(connection: &Connection, attempt: &NewAttempt, after: &Standing) -
             attempt.duration_us,
             attempt.url,
             attempt.address,
-            headers_text(&attempt.request_headers),
+            attempt.request_headers,
             response.map(|r| r.status),
-            response.map(|r| headers_text(&r.headers)),
+            response.map(|r| &r.headers),
             response.map(|r| &r.body),
             response.is_some_and(|r| r.truncated),
             response.and_then(|r| r.length),
@@ -78,15 +149,7 @@ pub fn record(connection: &Connection, attempt: &NewAttempt, after: &Standing) -
             attempt.error.as_ref().map(|(_, detail)| detail),
             after.next_attempt_at_ms,
         ])?;
-    connection
-        .prepare_cached(
-            "UPDATE delivery SET state = ?2, attempts = ?3, automatic_attempts = ?4, next_attempt_at_ms = ?5,
-                last_attempt_at_ms = ?6,
-                last_status = CASE WHEN ?9 THEN last_status ELSE ?7 END,
-                last_error = CASE WHEN ?9 THEN last_error ELSE ?8 END
-             WHERE id = ?1",
-        )?
-        .execute(params![
+        self.update.execute(params![
             attempt.delivery,
             after.state.as_str(),
             after.attempts,
@@ -98,7 +161,8 @@ pub fn record(connection: &Connection, attempt: &NewAttempt, after: &Standing) -
             // A failure that comes in after a success, because both were on their way, settles nothing.
             after.state == DeliveryState::Succeeded && error_class.is_some(),
         ])?;
-    Ok(())
+        Ok(())
+    }
 }
 
 /// An attempt as the delivery page shows it.
@@ -119,7 +183,7 @@ pub struct AttemptRow {
     /// The address and port that were dialled.
     pub address: Option<String>,
     /// As sent, secrets redacted.
-    pub request_headers: Vec<(String, String)>,
+    pub request_headers: HeadersText,
     /// The answer, if one came.
     pub response: Option<Response>,
     /// Why it failed.
@@ -134,9 +198,9 @@ fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         .map(|status| -> rusqlite::Result<Response> {
             Ok(Response {
                 status,
-                headers: parse_headers(
-                    row.get::<_, Option<String>>("response_headers")?.as_deref(),
-                ),
+                headers: row
+                    .get::<_, Option<HeadersText>>("response_headers")?
+                    .unwrap_or_default(),
                 body: row
                     .get::<_, Option<Vec<u8>>>("response_body")?
                     .unwrap_or_default(),
@@ -160,7 +224,7 @@ fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         duration_us: row.get("duration_us")?,
         url: row.get("url")?,
         address: row.get("address")?,
-        request_headers: parse_headers(Some(&row.get::<_, String>("request_headers")?)),
+        request_headers: row.get("request_headers")?,
         response,
         error: class.map(|class| (class, detail)),
         next_attempt_at_ms: row.get("next_attempt_at_ms")?,
@@ -187,11 +251,27 @@ pub fn of_delivery(
         .collect::<rusqlite::Result<_>>()?)
 }
 
-fn headers_text(headers: &[(String, String)]) -> String {
-    serde_json::to_string(headers).unwrap_or_else(|_| "[]".to_owned())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn parse_headers(text: Option<&str>) -> Vec<(String, String)> {
-    text.and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
+    #[test]
+    fn headers_read_back_whatever_their_values_hold() {
+        let text = HeadersText::new([
+            ("webhook-id", b"msg_1".as_slice()),
+            ("x-quote", b"a \"b\" \\ c"),
+            ("x-bytes", b"\xff"),
+        ]);
+        let pairs = text.pairs();
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (&**n, &**v)).collect();
+        assert_eq!(
+            pairs,
+            [
+                ("webhook-id", "msg_1"),
+                ("x-quote", "a \"b\" \\ c"),
+                ("x-bytes", "\u{fffd}")
+            ]
+        );
+        assert!(HeadersText::new([]).pairs().is_empty());
+    }
 }

@@ -5,7 +5,7 @@ use crate::delivery::{DeliveryState, Standing};
 use crate::error::Result;
 use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 /// A message: the exact bytes that webhooks receive.
 #[derive(Debug, Clone, Copy)]
@@ -153,22 +153,35 @@ pub fn owed(connection: &Connection, id: DeliveryId) -> Result<Option<OwedDelive
         .optional()?)
 }
 
-/// Where a delivery stands; `None` when it is gone.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn standing(connection: &Connection, id: DeliveryId) -> Result<Option<Standing>> {
-    Ok(connection
-        .prepare_cached("SELECT state, attempts, automatic_attempts, next_attempt_at_ms FROM delivery WHERE id = ?1")?
-        .query_row([id], |row| {
+/// Looks up where deliveries stand, with a statement that is prepared once for many.
+pub struct Standings<'c>(CachedStatement<'c>);
+
+impl<'c> Standings<'c> {
+    /// Looks with `connection`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn new(connection: &'c Connection) -> Result<Self> {
+        Ok(Self(connection.prepare_cached(
+            "SELECT state, attempts, automatic_attempts, next_attempt_at_ms FROM delivery WHERE id = ?1",
+        )?))
+    }
+
+    /// Where a delivery stands; `None` when it is gone.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn get(&mut self, id: DeliveryId) -> Result<Option<Standing>> {
+        let standing = self.0.query_row([id], |row| {
             Ok(Standing {
-                state: word(row, "state", DeliveryState::parse)?,
-                attempts: row.get("attempts")?,
-                automatic_attempts: row.get("automatic_attempts")?,
-                next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+                state: word(row, 0, DeliveryState::parse)?,
+                attempts: row.get(1)?,
+                automatic_attempts: row.get(2)?,
+                next_attempt_at_ms: row.get(3)?,
             })
-        })
-        .optional()?)
+        });
+        Ok(standing.optional()?)
+    }
 }
 
 /// Holds everything that a webhook is still owed; says how much.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const APPS: usize = 4;
-/// The most attempts that can be in flight at one kill.
-const MAX_IN_FLIGHT: usize = 256;
+/// The most attempts that can be on their way or not yet recorded at one kill.
+const MAX_UNFINISHED: usize = 1_024;
 /// How long the receiver may take to get the whole backlog on a busy machine.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -83,7 +83,7 @@ fn kills_under_load_lose_nothing_and_repeat_little() {
         "one message an event"
     );
     assert!(
-        duplicates <= kills * MAX_IN_FLIGHT,
+        duplicates <= kills * MAX_UNFINISHED,
         "{duplicates} duplicates"
     );
     assert!(
@@ -162,6 +162,42 @@ fn a_stop_lets_attempts_on_their_way_finish_and_writes_them_down() {
     server.track(&tenant.key, "u", "After The Stop");
     receiver.wait_for_type("After The Stop");
     assert_eq!(receiver.count(), 2, "what was finished is not sent again");
+}
+
+#[test]
+fn a_stop_waits_for_records_that_are_on_their_way() {
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Recording", &receiver.url("/"), &["*"]);
+    let mut server = data.serve();
+    let mut ids: Vec<_> = Vec::new();
+    let lock = loop {
+        // The answers are in and their records are not, if the lock comes between the two.
+        ids.push(server.track(&tenant.key, "u", "Answered"));
+        let lock = data.lock_file();
+        let answered = data.number("SELECT count(*) FROM attempt") < ids.len().try_into().unwrap();
+        if answered {
+            break lock;
+        }
+    };
+    receiver.wait_for(ids.len());
+    wait_until("the box to meet the locked file", || {
+        let log = server.process.log.text();
+        log.contains("could not be recorded yet").then_some(())
+    });
+    server.process.signal("TERM");
+    drop(lock);
+    let status = server.wait_for_exit();
+    assert!(status.success(), "{status}\n{}", server.process.log.text());
+    for id in &ids {
+        let delivery = data.deliveries(id).remove(0);
+        assert_eq!(
+            (delivery.state.as_str(), delivery.attempts),
+            ("succeeded", 1)
+        );
+    }
+    assert_eq!(receiver.count(), ids.len(), "none was sent twice");
 }
 
 #[test]

@@ -821,3 +821,42 @@ fn an_attempt_that_cannot_be_recorded_yet_is_not_made_again() {
     let delivery = sending.wait_for_state(&event, "succeeded");
     assert_eq!((delivery.attempts, receiver.count()), (1, 1));
 }
+
+#[test]
+fn a_webhook_has_no_more_than_8_attempts_to_answer_at_once() {
+    const BACKLOG: usize = 60;
+    // An attempt has its connection to itself, and connections are kept: so as many are made as
+    // there ever were attempts at once.
+    let receiver = Receiver::always(Answer::Slow(b"done".to_vec(), Duration::from_millis(10)));
+    let sending = Sending::to(&receiver.url("/"));
+    for n in 0..BACKLOG {
+        sending.track(&format!("Event {n}"));
+    }
+    wait_for_value("attempts in the file", &60, || sending.data.rows("attempt"));
+    assert_eq!(receiver.count(), BACKLOG, "each came once");
+    let most = receiver.connections();
+    assert!((2..=8).contains(&most), "{most} at once");
+}
+
+#[test]
+fn a_connection_is_used_again_and_a_closed_one_is_not() {
+    let receiver = Receiver::healthy();
+    let sending = Sending::to(&receiver.url("/"));
+    for n in 0..5 {
+        let id = sending.track(&format!("Event {n}"));
+        sending.wait_for_state(&id, "succeeded");
+    }
+    assert_eq!(receiver.connections(), 1);
+    // The receiver hangs up after this one; the next event must not be lost to a dead connection.
+    receiver.answer(Answer::Whole(
+        200,
+        vec![("connection", "close".to_owned())],
+        Vec::new(),
+    ));
+    let id = sending.track("Last One Here");
+    sending.wait_for_state(&id, "succeeded");
+    receiver.answer(Answer::Status(200));
+    let id = sending.track("First One There");
+    let done = sending.wait_for_state(&id, "succeeded");
+    assert_eq!((done.attempts, receiver.connections()), (1, 2));
+}

@@ -1,0 +1,235 @@
+//! Records: what was tried goes to the file, as many attempts at once as are there, each with where
+//! its delivery stands now. Decides nothing about who sends next.
+
+use super::attempt::Made;
+use crate::delivery::{RetrySchedule, Standing, Trigger};
+use crate::error::{Kind, Result};
+use crate::id::{DeliveryId, WebhookId};
+use crate::store::attempts::Recorder;
+use crate::store::deliveries::Standings;
+use crate::store::writer::Writer;
+use rusqlite::Connection;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long to leave the file alone when it could not take a record.
+const SETBACK: Duration = Duration::from_secs(1);
+
+/// What became of an attempt's record.
+pub(super) struct Recorded {
+    pub(super) delivery: DeliveryId,
+    pub(super) webhook: WebhookId,
+    pub(super) trigger: Trigger,
+    pub(super) fate: Fate,
+}
+
+/// What the file says of a delivery after an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fate {
+    /// The attempt is kept, and the delivery stands there.
+    Stands(Standing),
+    /// Swept while it was on its way: there was nothing left to record the attempt on.
+    Gone,
+    /// The attempt could not be kept, and the log says why.
+    Unrecorded,
+}
+
+/// Has attempts kept, in one transaction if all of them can be.
+pub(super) async fn record(
+    writer: &Writer,
+    schedule: &RetrySchedule,
+    made: Vec<Made>,
+) -> Vec<Recorded> {
+    let made: Arc<[Made]> = made.into();
+    let fates = match keep(writer, schedule, &made, 0..made.len()).await {
+        Ok(fates) => fates,
+        Err(_) if made.len() > 1 && writer.is_alive() => {
+            // One of them is at fault and must not cost the others their records.
+            let mut fates = Vec::with_capacity(made.len());
+            for n in 0..made.len() {
+                match keep(writer, schedule, &made, n..n + 1).await {
+                    Ok(fate) => fates.extend(fate),
+                    Err(e) => {
+                        say_unrecorded(&e);
+                        fates.push(Fate::Unrecorded);
+                    }
+                }
+            }
+            fates
+        }
+        Err(e) => {
+            say_unrecorded(&e);
+            vec![Fate::Unrecorded; made.len()]
+        }
+    };
+    let with_fate = |(made, fate): (&Made, Fate)| Recorded {
+        delivery: made.attempt.delivery,
+        webhook: made.webhook,
+        trigger: made.attempt.trigger,
+        fate,
+    };
+    made.iter().zip(fates).map(with_fate).collect()
+}
+
+fn say_unrecorded(error: &crate::error::Error) {
+    tracing::error!(%error, "attempts were made but could not be recorded; they will be made again");
+}
+
+/// Keeps the attempts of a range, and keeps at it while the file is locked or full: the receivers
+/// have been asked, and must not be asked again because the box could not write that down.
+async fn keep(
+    writer: &Writer,
+    schedule: &RetrySchedule,
+    made: &Arc<[Made]>,
+    range: Range<usize>,
+) -> Result<Vec<Fate>> {
+    loop {
+        let (made, range) = (Arc::clone(made), range.clone());
+        let schedule = schedule.clone();
+        let recorded = writer
+            .record(move |connection| {
+                write(
+                    connection,
+                    made.get(range.clone()).unwrap_or(&[]),
+                    &schedule,
+                )
+            })
+            .await;
+        match recorded {
+            Err(e) if matches!(e.kind(), Kind::Unavailable | Kind::Full) && writer.is_alive() => {
+                tracing::warn!(error = %e, "attempts could not be recorded yet");
+                tokio::time::sleep(SETBACK).await;
+            }
+            recorded => return recorded,
+        }
+    }
+}
+
+/// Where a delivery stands is worked out here, from its row as it is now: a person may have held or
+/// cancelled it meanwhile, or asked for an attempt beside this one.
+fn write(connection: &Connection, made: &[Made], schedule: &RetrySchedule) -> Result<Vec<Fate>> {
+    let mut standings = Standings::new(connection)?;
+    let mut recorder = Recorder::new(connection)?;
+    made.iter()
+        .map(|made| {
+            let attempt = &made.attempt;
+            let Some(before) = standings.get(attempt.delivery)? else {
+                return Ok(Fate::Gone);
+            };
+            let after = before.after_attempt(
+                attempt.trigger,
+                attempt.error.is_none(),
+                schedule,
+                made.ended_at_ms,
+                made.dice,
+            );
+            recorder.record(attempt, &after)?;
+            Ok(Fate::Stands(after))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::DeliveryState;
+    use crate::id::{AttemptId, MessageId, WorkspaceId};
+    use crate::store::Files;
+    use crate::store::attempts::{HeadersText, NewAttempt};
+    use crate::store::deliveries::{self, NewDelivery, NewMessage};
+    use crate::store::writer::WriterLimits;
+
+    const WEBHOOK: i64 = 1;
+
+    fn made(id: i64, delivery: i64) -> Made {
+        Made {
+            attempt: NewAttempt {
+                id: AttemptId::from_i64(id),
+                delivery: DeliveryId::from_i64(delivery),
+                trigger: Trigger::Automatic,
+                started_at_ms: 1,
+                duration_us: 1,
+                url: "http://example.com/".into(),
+                address: None,
+                request_headers: HeadersText::default(),
+                response: None,
+                error: None,
+            },
+            webhook: WebhookId::from_i64(WEBHOOK),
+            ended_at_ms: 2,
+            dice: 0.5,
+        }
+    }
+
+    /// A file that owes the deliveries 1 to `owed`.
+    fn owing(files: &Files, owed: i64) -> Connection {
+        let connection = files.open_writer().unwrap();
+        let message = NewMessage {
+            id: MessageId::from_i64(1),
+            workspace: WorkspaceId::from_i64(1),
+            event: None,
+            event_type: "Post Created",
+            body: b"{}",
+        };
+        deliveries::insert_message(&connection, &message).unwrap();
+        for id in 1..=owed {
+            let delivery = NewDelivery {
+                id: DeliveryId::from_i64(id),
+                workspace: message.workspace,
+                webhook: WebhookId::from_i64(WEBHOOK),
+                message: message.id,
+                event: None,
+                due_at_ms: Some(1),
+            };
+            deliveries::insert_delivery(&connection, &delivery).unwrap();
+        }
+        connection
+    }
+
+    /// Records `made` on a file that owes `owed` deliveries: what became of each, and which
+    /// deliveries have an attempt in the file.
+    async fn record_all(owed: i64, made: Vec<Made>) -> (Vec<bool>, Vec<i64>) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let limits = WriterLimits {
+            queue: 8,
+            queue_bytes: 8,
+            group: 8,
+        };
+        let (writer, thread) = Writer::start(owing(&files, owed), limits).unwrap();
+        let recorded = record(&writer, &RetrySchedule::default(), made).await;
+        drop(writer);
+        thread.join().unwrap();
+        let is_kept = |one: &Recorded| match one.fate {
+            Fate::Stands(standing) => standing.state == DeliveryState::Succeeded,
+            Fate::Gone | Fate::Unrecorded => false,
+        };
+        let connection = files.open_beside().unwrap();
+        let mut statement = connection
+            .prepare("SELECT delivery_id FROM attempt ORDER BY id")
+            .unwrap();
+        let in_file = statement.query_map([], |row| row.get(0)).unwrap();
+        let in_file = in_file.collect::<rusqlite::Result<_>>().unwrap();
+        (recorded.iter().map(is_kept).collect(), in_file)
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_was_swept_meanwhile_costs_no_other_its_record() {
+        let made = vec![made(1, 1), made(2, 99), made(3, 2)];
+        assert_eq!(
+            record_all(2, made).await,
+            (vec![true, false, true], vec![1, 2])
+        );
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_cannot_be_recorded_costs_no_other_its_record() {
+        // The second has the first one's id, which the file refuses.
+        let made = vec![made(1, 1), made(1, 2), made(3, 3)];
+        assert_eq!(
+            record_all(3, made).await,
+            (vec![true, false, true], vec![1, 3])
+        );
+    }
+}
