@@ -25,7 +25,7 @@ bench: tools-bench
 
 # The suites that kill the box, at length.
 soak:
-	PILLARBOX_TEST_KILLS=200 $(CARGO) test --locked --release --test it -- --nocapture kill
+	PILLARBOX_TEST_KILLS=200 PILLARBOX_TEST_DUPLICATES=10000 $(CARGO) test --locked --release --test it -- --nocapture kill
 
 tools-test:
 	@./tests/install-tools chromium:chromium chromedriver:chromium-driver

@@ -38,6 +38,12 @@ const DEDUP_KEYS: usize = 7_000_000;
 const DEDUP_WINDOW_MS: i64 = 24 * 3_600_000;
 /// A body with one event has at most this many bytes.
 const EVENT_BODY_BYTES: usize = 64 * 1_024;
+/// A body with many events has at most this many bytes.
+const BATCH_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+/// Bodies larger than one event's that are in memory at once; one more waits.
+const BATCH_BODIES: usize = 32;
+/// A body waits for its turn at most this long, milliseconds.
+const BATCH_TURN_TIMEOUT_MS: u64 = 5_000;
 /// A body must be here within this time, milliseconds.
 const BODY_TIMEOUT_MS: u64 = 20_000;
 /// Deliveries on their way, in all.
@@ -252,6 +258,9 @@ impl Config {
     pub fn ingest_limits(&self) -> ingest::Limits {
         ingest::Limits {
             event_body_bytes: EVENT_BODY_BYTES,
+            batch_body_bytes: BATCH_BODY_BYTES,
+            batch_bodies: BATCH_BODIES,
+            batch_turn_timeout_ms: BATCH_TURN_TIMEOUT_MS,
             body_timeout_ms: BODY_TIMEOUT_MS,
         }
     }

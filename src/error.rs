@@ -102,6 +102,13 @@ impl Error {
         error
     }
 
+    /// The same refusal as one of another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// Nothing by that name, or nothing that this caller may see: the same answer for both.
     pub fn not_found(what: &str) -> Self {
         Self::new(

@@ -3,8 +3,12 @@
 //! Knows no dialect.
 
 use crate::error::{Error, Kind};
-use serde::de::DeserializeOwned;
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// Objects and arrays may nest this deep.
 pub const MAX_DEPTH: usize = 64;
@@ -49,7 +53,7 @@ pub fn check(body: &[u8]) -> Result<&str, Error> {
 ///
 /// # Errors
 /// [`Kind::Malformed`].
-pub fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
+pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|e| {
         // serde_json appends its own line and column; the offset says it better for one-line bodies.
         let full = e.to_string();
@@ -61,6 +65,80 @@ pub fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
 /// Reads an owned `T` out of a value that [`check`] has passed; `None` when it is of another type.
 pub fn value<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
+}
+
+/// What is read out of an object or an array, whichever of the two it overrides.
+pub trait FromContainer<'de>: Sized {
+    /// Reads the members of an object; `None` when no object belongs here.
+    ///
+    /// # Errors
+    /// What the grammar refuses.
+    fn from_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        IgnoredAny.visit_map(object).map(|_| None)
+    }
+
+    /// Reads the items of an array; `None` when no array belongs here.
+    ///
+    /// # Errors
+    /// What the grammar refuses.
+    fn from_array<A: SeqAccess<'de>>(array: A) -> Result<Option<Self>, A::Error> {
+        IgnoredAny.visit_seq(array).map(|_| None)
+    }
+}
+
+/// A place where a `T` belongs; `None` when something else stands there, so that a dialect can refuse
+/// it by name. Read in one pass, unlike a raw value that is looked at afterwards.
+#[derive(Debug)]
+pub struct Place<T>(pub Option<T>);
+
+impl<'de, T: FromContainer<'de>> Deserialize<'de> for Place<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_any(PlaceVisitor(PhantomData))
+            .map(Self)
+    }
+}
+
+struct PlaceVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromContainer<'de>> Visitor<'de> for PlaceVisitor<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
+        T::from_object(object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<Self::Value, A::Error> {
+        T::from_array(array)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
 }
 
 fn malformed(code: &'static str, offset: usize, what: &str) -> Error {

@@ -11,6 +11,8 @@ pub const MAX_NAME_CHARS: usize = 200;
 pub const MAX_IDENTIFIER_BYTES: usize = 512;
 /// A sender's own id of an event has at most this many bytes.
 pub const MAX_DEDUP_KEY_BYTES: usize = 255;
+/// An event has at most this many bytes of text in all, however many come in one body.
+pub const MAX_EVENT_BYTES: usize = 64 * 1_024;
 /// Families that only the box itself sends, so that nobody can forge a notice (webhooks.md).
 pub const RESERVED_PREFIXES: [&str; 4] = ["profile.", "customer.", "admin.", "system."];
 
@@ -46,7 +48,7 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         );
     }
     let kind = refused.or(raw.kind)?.unwrap_or(EventKind::Track);
-    Ok(Event {
+    let event = Event {
         workspace: credential.workspace,
         source: credential.source,
         kind,
@@ -61,7 +63,12 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         verification: credential.verification,
         channel: None,
         dedup_key,
-    })
+    };
+    if event.text_bytes() > MAX_EVENT_BYTES {
+        let detail = format!("The event holds more than {MAX_EVENT_BYTES} bytes of text.");
+        return Err(Error::field("", "event_too_large", detail));
+    }
+    Ok(event)
 }
 
 /// What is wrong with an event, at most once a field: the first word on it is the closest one.
@@ -214,6 +221,25 @@ mod tests {
         let event = track("a", "u").unwrap();
         assert_eq!(event.properties.as_deref(), Some(r#"{ "b":1,"a":2.50 }"#));
         assert_eq!(event.occurred_at_ms, 7);
+    }
+
+    #[test]
+    fn an_event_has_a_largest_size() {
+        let sized = |len: usize| {
+            let properties = format!(r#"{{"a":"{}"}}"#, "x".repeat(len - 10));
+            let raw = RawEvent {
+                properties: Some(&properties),
+                ..raw_track(Some("a"), "u")
+            };
+            normalize(raw, &CREDENTIAL, 7)
+        };
+        assert_eq!(
+            sized(MAX_EVENT_BYTES).unwrap().text_bytes(),
+            MAX_EVENT_BYTES
+        );
+        let error = sized(MAX_EVENT_BYTES + 1).unwrap_err();
+        assert_eq!(error.code(), "event_too_large");
+        assert_eq!(error.field_errors()[0].pointer, "");
     }
 
     #[test]

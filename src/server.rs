@@ -125,7 +125,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let (setup, setup_link) = setup(has_users, &public_url)?;
     let share = share(Shared {
         acceptor: web::Data::new(acceptor),
-        limits: web::Data::new(config.ingest_limits()),
+        bodies: web::Data::new(ingest::Bodies::new(config.ingest_limits())),
         catalog: web::Data::new(catalog.clone()),
         writer: web::Data::new(writer.clone()),
         readers: web::Data::new(readers),
@@ -222,7 +222,7 @@ fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {
 /// What handlers are given: one dependency each.
 struct Shared {
     acceptor: web::Data<Acceptor>,
-    limits: web::Data<ingest::Limits>,
+    bodies: web::Data<ingest::Bodies>,
     catalog: web::Data<CatalogHandle>,
     writer: web::Data<Writer>,
     readers: web::Data<Readers>,
@@ -239,7 +239,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
     let shared = Arc::new(shared);
     move |app| {
         app.app_data(shared.acceptor.clone())
-            .app_data(shared.limits.clone())
+            .app_data(shared.bodies.clone())
             .app_data(shared.catalog.clone())
             .app_data(shared.writer.clone())
             .app_data(shared.readers.clone())

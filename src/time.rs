@@ -3,6 +3,9 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+/// The first Unix millisecond that RFC 3339 cannot write.
+const END_OF_9999_MS: i64 = 253_402_300_800_000;
+
 /// Now, in Unix milliseconds.
 pub fn now_ms() -> i64 {
     Utc::now().timestamp_millis()
@@ -16,16 +19,20 @@ pub fn rfc3339(unix_ms: i64) -> String {
     }
 }
 
-/// Reads an ISO 8601 date-time that says it is UTC (`Z` or a zero offset), to Unix milliseconds.
+/// Reads an ISO 8601 date-time with any offset, as RFC 3339 writes it, to Unix milliseconds.
 ///
-/// Without an offset, with another offset, or outside the years 1970 to 9999 it is `None`: Jimo's
+/// Without an offset, or outside the years 1970 to 9999, it is `None`.
+pub fn parse_with_offset(text: &str) -> Option<i64> {
+    let unix_ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
+    (0..END_OF_9999_MS).contains(&unix_ms).then_some(unix_ms)
+}
+
+/// As [`parse_with_offset`], for a text that must say that it is UTC (`Z` or a zero offset): Jimo's
 /// contract says UTC, and guessing would shift somebody's events (wire.md).
 pub fn parse_utc(text: &str) -> Option<i64> {
-    let time = DateTime::parse_from_rfc3339(text).ok()?;
-    let unix_ms = time.timestamp_millis();
     // `-00:00` is RFC 3339's "offset unknown", which is not UTC.
-    let says_utc = time.offset().local_minus_utc() == 0 && !text.ends_with("-00:00");
-    (says_utc && (0..253_402_300_800_000).contains(&unix_ms)).then_some(unix_ms)
+    let says_utc = text.ends_with(['Z', 'z']) || text.ends_with("+00:00");
+    parse_with_offset(text).filter(|_| says_utc)
 }
 
 #[cfg(test)]
@@ -54,6 +61,30 @@ mod tests {
             "",
         ] {
             assert_eq!(parse_utc(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn any_offset_is_converted_and_none_is_refused() {
+        for same in [
+            "2024-01-01T12:00:00Z",
+            "2024-01-01T12:00:00+00:00",
+            "2024-01-01T14:00:00.000+02:00",
+            "2024-01-01T06:30:00-05:30",
+            "2024-01-02T02:00:00.0009+14:00",
+        ] {
+            assert_eq!(parse_with_offset(same), Some(1_704_110_400_000), "{same}");
+        }
+        for wrong in [
+            "2024-01-01T12:00:00",
+            "2024-01-01",
+            "2024-01-01T12:00:00+25:00",
+            "1970-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "1704110400",
+            "",
+        ] {
+            assert_eq!(parse_with_offset(wrong), None, "{wrong}");
         }
     }
 

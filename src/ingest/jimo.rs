@@ -1,9 +1,11 @@
 //! Jimo's server-side events: `POST /sse/webhook` (seed "Server-Side Events"; wire.md, "Jimo").
 //! Owns the shape on the wire and its refusals, and nothing that holds for other dialects too.
 
-use super::request::{self, Limits};
+use super::fields::{Refused, escaped};
+use super::request::{self, Admission, Bodies};
 use crate::accept::Acceptor;
-use crate::error::{Error, FieldError, Result};
+use crate::access::Scope;
+use crate::error::{Error, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
 use crate::json;
 use crate::normalize::normalize;
@@ -17,6 +19,11 @@ use std::collections::BTreeMap;
 
 /// A trait's text has at most this many characters (wire.md, "Jimo").
 const MAX_TRAIT_CHARS: usize = 700;
+
+const ADMISSION: Admission = Admission {
+    takes_bearer: false,
+    scopes: &[Scope::WriteEvents],
+};
 
 const NAMES: FieldNames = FieldNames {
     kind: "type",
@@ -39,13 +46,13 @@ struct Answer {
 pub(super) async fn receive(
     request: HttpRequest,
     payload: web::Payload,
-    limits: web::Data<Limits>,
+    bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
-    let credential = request::credential(&request, &catalog.current())?;
-    let body = request::body(&request, payload, limits.event_body_bytes, &limits).await?;
+    let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
+    let body = bodies.event(&request, payload).await?;
     let event = normalize(parse(json::check(&body)?)?, &credential, received_at_ms)?;
     let id = acceptor.accept_one(event).await?;
     Ok(HttpResponse::Ok().json(Answer { success: true, id }))
@@ -165,9 +172,7 @@ fn traits<'a>(refused: &mut Refused, raw: Option<&'a RawValue>) -> Option<&'a st
     let named: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).unwrap_or_default();
     for (name, value) in named {
         if let Some((code, detail)) = trait_refusal(value) {
-            // RFC 6901: these two characters are escaped inside a pointer.
-            let escaped = name.replace('~', "~0").replace('/', "~1");
-            refused.add(&format!("traits/{escaped}"), code, detail);
+            refused.add(&format!("traits/{}", escaped(&name)), code, detail);
         }
     }
     Some(text)
@@ -196,60 +201,6 @@ fn trait_refusal(value: &RawValue) -> Option<(&'static str, &'static str)> {
                 })
         }
         _ => None,
-    }
-}
-
-/// What is wrong with a body, field by field.
-#[derive(Default)]
-struct Refused(Vec<FieldError>);
-
-impl Refused {
-    fn add(&mut self, field: &str, code: &'static str, detail: impl Into<String>) {
-        self.0.push(FieldError {
-            pointer: format!("/{field}"),
-            code,
-            detail: detail.into(),
-        });
-    }
-
-    fn required_string<'a>(
-        &mut self,
-        field: &str,
-        raw: Option<&'a RawValue>,
-        what: &str,
-    ) -> Option<Cow<'a, str>> {
-        let Some(raw) = raw else {
-            self.add(field, "required", format!("{field} is required: {what}."));
-            return None;
-        };
-        let text = string(raw);
-        if text.is_none() {
-            self.add(
-                field,
-                "wrong_type",
-                format!("{field} must be a string: {what}."),
-            );
-        }
-        text
-    }
-
-    fn optional_object<'a>(&mut self, field: &str, raw: Option<&'a RawValue>) -> Option<&'a str> {
-        let text = raw?.get();
-        if text.starts_with('{') {
-            return Some(text);
-        }
-        self.add(field, "wrong_type", format!("{field} must be an object."));
-        None
-    }
-}
-
-/// The text of a JSON string, borrowed where it has no escapes.
-fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        json::value(raw).map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
     }
 }
 

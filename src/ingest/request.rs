@@ -1,5 +1,5 @@
 //! What every dialect asks of a request: its body within a cap, and the credential behind its key.
-//! Touches no disk.
+//! Owns how many large bodies are in memory. Touches no disk.
 
 use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
@@ -7,88 +7,169 @@ use crate::event::{Credential, Verification};
 use crate::secret::hash_token;
 use crate::store::catalog::Catalog;
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::web::{BytesMut, Payload};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::io::Read as _;
+use std::ops::Deref;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// A body with one event has at most this many bytes, decoded.
     pub event_body_bytes: usize,
+    /// A body with many events has at most this many bytes, decoded.
+    pub batch_body_bytes: usize,
+    /// Bodies larger than `event_body_bytes` that are in memory at once.
+    pub batch_bodies: usize,
+    /// One more than that waits at most this long, milliseconds.
+    pub batch_turn_timeout_ms: u64,
     /// A body must be here within this time, milliseconds.
     pub body_timeout_ms: u64,
 }
 
-/// The whole body, decoded, of at most `cap` bytes.
-///
-/// # Errors
-/// [`Kind::TooLarge`], [`Kind::Unsupported`] for an encoding other than gzip, [`Kind::TimedOut`],
-/// and [`Kind::Malformed`] for a body that breaks off or is no gzip.
-pub(super) async fn body(
-    request: &HttpRequest,
-    payload: Payload,
-    cap: usize,
-    limits: &Limits,
-) -> Result<Bytes> {
+/// Reads bodies, and knows how many large ones are in memory.
+#[derive(Debug)]
+pub struct Bodies {
+    limits: Limits,
+    turns: Semaphore,
+}
+
+/// A body that was read; while it lives, a large one has its turn.
+pub(super) struct Body<'a> {
+    bytes: Bytes,
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+impl Deref for Body<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Bodies {
+    /// A reader within `limits`.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            turns: Semaphore::new(limits.batch_bodies),
+        }
+    }
+
+    /// The whole body of one event, decoded.
+    ///
+    /// # Errors
+    /// [`Kind::TooLarge`], [`Kind::Unsupported`] for an encoding other than gzip, [`Kind::TimedOut`],
+    /// and [`Kind::Malformed`] for a body that breaks off or is no gzip.
+    pub(super) async fn event(&self, request: &HttpRequest, payload: Payload) -> Result<Body<'_>> {
+        self.read(request, payload, self.limits.event_body_bytes)
+            .await
+    }
+
+    /// The whole body of many events, decoded.
+    ///
+    /// # Errors
+    /// As [`Bodies::event`], and [`Kind::Unavailable`] when too many large bodies are in memory.
+    pub(super) async fn batch(&self, request: &HttpRequest, payload: Payload) -> Result<Body<'_>> {
+        self.read(request, payload, self.limits.batch_body_bytes)
+            .await
+    }
+
+    async fn read(&self, request: &HttpRequest, payload: Payload, cap: usize) -> Result<Body<'_>> {
+        let is_gzip = is_gzip(request)?;
+        let announced = request
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > cap) {
+            return Err(too_large(cap));
+        }
+        let timeout = Duration::from_millis(self.limits.body_timeout_ms);
+        let read = self.read_capped(payload, cap, announced.unwrap_or(0));
+        let body = tokio::time::timeout(timeout, read).await.map_err(|_| {
+            Error::new(
+                Kind::TimedOut,
+                "body_timeout",
+                "The body did not arrive in time; nothing was stored. Send it whole and at once.",
+            )
+        })??;
+        if is_gzip {
+            // What it grows to needs no turn: from here to the events nothing is waited for, so there
+            // is one such body a worker.
+            let bytes = gunzip(&body, cap)?;
+            Ok(Body { bytes, ..body })
+        } else {
+            Ok(body)
+        }
+    }
+
+    async fn read_capped(
+        &self,
+        mut payload: Payload,
+        cap: usize,
+        announced: usize,
+    ) -> Result<Body<'_>> {
+        let free = self.limits.event_body_bytes;
+        let mut turn = None;
+        let mut body = BytesMut::with_capacity(announced.min(free));
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|e| {
+                Error::new(
+                    Kind::Malformed,
+                    "incomplete_body",
+                    "The body broke off before its end; nothing was stored. Send it again.",
+                )
+                .with_source(anyhow::anyhow!("{e}"))
+            })?;
+            let len = body.len() + chunk.len();
+            if len > cap {
+                return Err(too_large(cap));
+            }
+            // Only what has come counts: an announcement alone takes nobody's turn.
+            if len > free && turn.is_none() {
+                turn = Some(self.turn().await?);
+                body.reserve(announced.saturating_sub(body.len()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Body {
+            bytes: body.freeze(),
+            _turn: turn,
+        })
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let timeout = Duration::from_millis(self.limits.batch_turn_timeout_ms);
+        match tokio::time::timeout(timeout, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Error::new(
+                Kind::Unavailable,
+                "too_many_batches",
+                "The box is reading as many large bodies as it takes; nothing was stored. Try again in a second.",
+            )),
+        }
+    }
+}
+
+fn is_gzip(request: &HttpRequest) -> Result<bool> {
     let encoding = request
         .headers()
         .get(CONTENT_ENCODING)
         .map(|value| value.to_str().unwrap_or(""));
-    let is_gzip = match encoding.map(str::trim) {
-        None | Some("" | "identity") => false,
-        Some(name) if name.eq_ignore_ascii_case("gzip") => true,
-        Some(_) => {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "unsupported_encoding",
-                "The body may be sent plain or with Content-Encoding: gzip, in no other encoding.",
-            ));
-        }
-    };
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > cap) {
-        return Err(too_large(cap));
+    match encoding.map(str::trim) {
+        None | Some("" | "identity") => Ok(false),
+        Some(name) if name.eq_ignore_ascii_case("gzip") => Ok(true),
+        Some(_) => Err(Error::new(
+            Kind::Unsupported,
+            "unsupported_encoding",
+            "The body may be sent plain or with Content-Encoding: gzip, in no other encoding.",
+        )),
     }
-    let timeout = Duration::from_millis(limits.body_timeout_ms);
-    let read = read_capped(payload, cap, announced.unwrap_or(0));
-    let bytes = tokio::time::timeout(timeout, read).await.map_err(|_| {
-        Error::new(
-            Kind::TimedOut,
-            "body_timeout",
-            "The body did not arrive in time; nothing was stored. Send it whole and at once.",
-        )
-    })??;
-    if is_gzip {
-        gunzip(&bytes, cap)
-    } else {
-        Ok(bytes)
-    }
-}
-
-async fn read_capped(mut payload: Payload, cap: usize, announced: usize) -> Result<Bytes> {
-    let mut body = BytesMut::with_capacity(announced);
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|e| {
-            Error::new(
-                Kind::Malformed,
-                "incomplete_body",
-                "The body broke off before its end; nothing was stored. Send it again.",
-            )
-            .with_source(anyhow::anyhow!("{e}"))
-        })?;
-        if body.len() + chunk.len() > cap {
-            return Err(too_large(cap));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 /// Decodes at most one byte more than `cap`, so that a bomb costs no more than an honest body.
@@ -123,34 +204,56 @@ fn too_large(cap: usize) -> Error {
     )
 }
 
-/// The workspace behind the `x-api-key` header.
+/// Who may post to an endpoint.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Whether the key may also stand in `Authorization: Bearer`.
+    pub(super) takes_bearer: bool,
+    /// Any of these scopes will do; so will `admin:workspace`.
+    pub(super) scopes: &'static [Scope],
+}
+
+/// The workspace behind the request's API key.
 ///
 /// # Errors
 /// [`Kind::Unauthorized`] without a working key, [`Kind::Forbidden`] when it may not post events.
-pub(super) fn credential(request: &HttpRequest, catalog: &Catalog) -> Result<Credential> {
-    let Some(key) = request.headers().get("x-api-key") else {
-        return Err(Error::new(
+pub(super) fn credential(
+    request: &HttpRequest,
+    catalog: &Catalog,
+    admission: &Admission,
+) -> Result<Credential> {
+    let headers = if admission.takes_bearer {
+        "Authorization: Bearer or x-api-key"
+    } else {
+        "x-api-key"
+    };
+    let key = api_key(request, admission).ok_or_else(|| {
+        Error::new(
             Kind::Unauthorized,
             "missing_api_key",
-            "Send an API key of the workspace in the x-api-key header.",
-        ));
-    };
-    let known = key.to_str().ok().and_then(|key| catalog.key(&hash_token(key.trim()))).ok_or_else(|| {
+            format!("Send an API key of the workspace in the {headers} header."),
+        )
+    })?;
+    let known = catalog.key(&hash_token(key)).ok_or_else(|| {
         Error::new(
             Kind::Unauthorized,
             "invalid_api_key",
-            "The API key in x-api-key is not known, or was revoked. Make a new one on the Keys page.",
+            format!("The API key in {headers} is not known, or was revoked. Make a new one on the Keys page."),
         )
     })?;
     let may_write = known
         .scopes
         .iter()
-        .any(|scope| matches!(scope, Scope::WriteEvents | Scope::AdminWorkspace));
+        .any(|scope| *scope == Scope::AdminWorkspace || admission.scopes.contains(scope));
     if !may_write {
+        let scopes: Vec<_> = admission.scopes.iter().map(|s| s.as_str()).collect();
         return Err(Error::new(
             Kind::Forbidden,
             "missing_scope",
-            "This API key may not post events; use one with the scope write:events.",
+            format!(
+                "This API key may not post events; use one with the scope {}.",
+                scopes.join(" or ")
+            ),
         ));
     }
     Ok(Credential {
@@ -159,6 +262,20 @@ pub(super) fn credential(request: &HttpRequest, catalog: &Catalog) -> Result<Cre
         key: known.id,
         verification: Verification::Server,
     })
+}
+
+/// The key as it was sent. `x-api-key` goes first: a proxy may have its own use for `Authorization`.
+fn api_key<'a>(request: &'a HttpRequest, admission: &Admission) -> Option<&'a str> {
+    let headers = request.headers();
+    if let Some(key) = headers.get("x-api-key") {
+        // What is no text is no key either, but it was sent.
+        return Some(key.to_str().unwrap_or("").trim());
+    }
+    if !admission.takes_bearer {
+        return None;
+    }
+    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 #[cfg(test)]

@@ -2,76 +2,12 @@
 //! through to the byte.
 
 use crate::support::server::{identify_body, track_body};
-use crate::support::{Data, Receiver, Server, Tenant, Visitor, dice, gzip, wait_until};
-use reqwest::blocking::Response;
+use crate::support::{Data, Problem, Receiver, Server, Tenant, Visitor, dice, gzip, wait_until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// The endpoint takes at most this many bytes, decoded.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// A refusal that has the shape of RFC 9457.
-#[derive(Debug)]
-struct Problem {
-    status: u16,
-    code: String,
-    detail: String,
-    /// `pointer code`, sorted.
-    errors: Vec<String>,
-}
-
-impl Problem {
-    #[track_caller]
-    fn read(response: Response) -> Self {
-        let status = response.status().as_u16();
-        let content_type = response
-            .headers()
-            .get("content-type")
-            .map(|value| value.to_str().unwrap().to_owned());
-        let text = response.text().unwrap();
-        assert_eq!(
-            content_type.as_deref(),
-            Some("application/problem+json"),
-            "{status} {text}"
-        );
-        let body: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(body["status"], status, "{text}");
-        for member in ["type", "title", "detail", "code"] {
-            assert!(
-                body[member].as_str().is_some_and(|text| !text.is_empty()),
-                "no {member} in {text}"
-            );
-        }
-        let mut errors: Vec<_> = body["errors"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|error| {
-                assert!(error["detail"].is_string(), "{text}");
-                let (pointer, code) = (error["pointer"].as_str(), error["code"].as_str());
-                format!("{} {}", pointer.unwrap(), code.unwrap())
-            })
-            .collect();
-        errors.sort();
-        Self {
-            status,
-            code: body["code"].as_str().unwrap().to_owned(),
-            detail: body["detail"].as_str().unwrap().to_owned(),
-            errors,
-        }
-    }
-
-    /// The number behind "byte".
-    #[track_caller]
-    fn offset(&self) -> usize {
-        let (_, after) = self
-            .detail
-            .split_once("byte ")
-            .unwrap_or_else(|| panic!("no byte offset in {:?}", self.detail));
-        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().unwrap()
-    }
-}
 
 #[track_caller]
 fn refuse(server: &Server, tenant: &Tenant, body: impl Into<Vec<u8>>) -> Problem {
@@ -583,7 +519,7 @@ fn other_methods_hear_which_one_is_right() {
 }
 
 /// Nothing of this survives a parser that reads numbers as doubles, sorts keys or folds blanks.
-const HARD_PROPERTIES: &str = r#"{ "z": 9007199254740993,"a" :"\u0000 \u00e9 é \/ \ud83d\ude00", "n":1.10,"e":1E5 ,"big":123456789012345678901234567890, "k":{"b":1,"a":[ 2,-0.0]},"<b>":"&amp;" }"#;
+pub(crate) const HARD_PROPERTIES: &str = r#"{ "z": 9007199254740993,"a" :"\u0000 \u00e9 é \/ \ud83d\ude00", "n":1.10,"e":1E5 ,"big":123456789012345678901234567890, "k":{"b":1,"a":[ 2,-0.0]},"<b>":"&amp;" }"#;
 
 #[test]
 fn properties_reach_webhook_and_page_byte_for_byte() {

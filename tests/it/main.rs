@@ -13,5 +13,6 @@ mod cli;
 mod crash;
 mod delivery;
 mod ingest;
+mod native;
 mod project;
 mod support;

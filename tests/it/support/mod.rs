@@ -5,11 +5,13 @@ pub(crate) mod data;
 pub(crate) mod gzip;
 pub(crate) mod load;
 pub(crate) mod page;
+mod problem;
 pub(crate) mod receiver;
 pub(crate) mod server;
 
 pub(crate) use data::{Data, Tenant};
 pub(crate) use page::Visitor;
+pub(crate) use problem::Problem;
 pub(crate) use receiver::{Answer, Receiver};
 pub(crate) use server::{Options, Server};
 
@@ -80,4 +82,11 @@ pub(crate) fn kills() -> usize {
     std::env::var("PILLARBOX_TEST_KILLS")
         .ok()
         .map_or(10, |text| text.parse().unwrap())
+}
+
+/// How many times a test sends one event; `PILLARBOX_TEST_DUPLICATES` makes a soak of it.
+pub(crate) fn duplicates() -> usize {
+    std::env::var("PILLARBOX_TEST_DUPLICATES")
+        .ok()
+        .map_or(1_000, |text| text.parse().unwrap())
 }

@@ -235,6 +235,21 @@ impl Server {
         self.jimo(key).body(body.into()).send().unwrap()
     }
 
+    /// A request to the native endpoint with this key, still without a body.
+    pub(crate) fn native(&self, key: &str) -> RequestBuilder {
+        self.http.post(self.at("/api/v1/events")).bearer_auth(key)
+    }
+
+    /// Posts a body to the native endpoint; the status and the JSON that came back.
+    #[track_caller]
+    pub(crate) fn post_native(&self, key: &str, body: impl Into<Vec<u8>>) -> (u16, Value) {
+        let response = self.native(key).body(body.into()).send().unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().unwrap();
+        let answer = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        (status, answer)
+    }
+
     /// Posts an event that must be accepted; its id.
     #[track_caller]
     pub(crate) fn accept(&self, key: &str, body: impl Into<Vec<u8>>) -> String {
