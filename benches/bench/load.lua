@@ -1,7 +1,7 @@
 -- Sends prepared requests in turn. Everything is put together before the clock starts: per request
 -- there is one look-up left, and for requests that no other may be like one concatenation.
--- Arguments: a file with a request a line (path, key and body with tabs between), and the mark that
--- is replaced in every request.
+-- Arguments: a file with a request a line (path, key and body with tabs between; a key is used with
+-- one path), and the mark that is replaced in every request.
 
 local threads = 0
 
@@ -12,11 +12,16 @@ end
 
 function init(args)
   whole, heads, tails, at, sent = {}, {}, {}, number * 7919, 0
-  local mark = args[2]
+  local mark, starts = args[2], {}
   for line in io.lines(args[1]) do
     local path, key, body = line:match("^([^\t]*)\t([^\t]*)\t(.*)$")
-    local headers = { ["content-type"] = "application/json", ["x-api-key"] = key }
-    local text = wrk.format("POST", path, headers, body)
+    local start = starts[key]
+    if not start then
+      start = "POST " .. path .. " HTTP/1.1\r\nHost: " .. wrk.headers["Host"]
+        .. "\r\ncontent-type: application/json\r\nx-api-key: " .. key .. "\r\ncontent-length: "
+      starts[key] = start
+    end
+    local text = start .. #body .. "\r\n\r\n" .. body
     local from, to = text:find(mark, 1, true)
     if from then
       heads[#heads + 1] = text:sub(1, from - 1)

@@ -16,6 +16,9 @@ use tokio::time::Instant;
 const LEAST_RATE_A_CONNECTION: f64 = 10.0;
 const MAX_CONNECTIONS: usize = 256;
 
+/// What the box does in the first moments, with every connection new, is not counted.
+pub(crate) const WARM_UP: Duration = Duration::from_millis(500);
+
 /// Running load.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -26,13 +29,13 @@ pub(crate) struct Pace {
 /// What became of it.
 #[derive(Debug, Default)]
 pub(crate) struct Paced {
-    /// Requests answered 2xx.
+    /// Requests that were due after the warm-up and were answered 2xx.
     pub(crate) answered: u64,
     /// Answers of another kind.
     pub(crate) refused: u64,
-    /// How long each took, from when it was due, microseconds.
+    /// How long each of them took, from when it was due, microseconds.
     pub(crate) times_us: Vec<u64>,
-    /// How long all of it took.
+    /// How long all of it took after the warm-up.
     pub(crate) elapsed: Duration,
 }
 
@@ -113,12 +116,16 @@ async fn pace(
         .find(|n| *n as f64 <= wanted)
         .unwrap_or(1);
     let interval = Duration::from_secs_f64(connections as f64 / rate);
-    let began = Instant::now();
-    let mut tasks = Vec::new();
-    for number in 0..connections {
-        let first_due = began + interval.mul_f64(number as f64 / connections as f64);
+    let mut streams = Vec::new();
+    for _ in 0..connections {
         let stream = TcpStream::connect(&authority).await?;
         stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    let began = Instant::now();
+    let mut tasks = Vec::new();
+    for (number, stream) in streams.into_iter().enumerate() {
+        let first_due = began + interval.mul_f64(number as f64 / connections as f64);
         let connection = Connection {
             stream,
             buffer: Vec::with_capacity(4_096),
@@ -127,6 +134,7 @@ async fn pace(
         let schedule = Schedule {
             next: number * texts.len() / connections,
             due: first_due,
+            counts_from: began + WARM_UP,
             interval,
         };
         let (texts, stop) = (Arc::clone(&texts), Arc::clone(&stop));
@@ -139,13 +147,14 @@ async fn pace(
         all.refused += paced.refused;
         all.times_us.append(&mut paced.times_us);
     }
-    all.elapsed = began.elapsed();
+    all.elapsed = began.elapsed().saturating_sub(WARM_UP);
     Ok(all)
 }
 
 struct Schedule {
     next: usize,
     due: Instant,
+    counts_from: Instant,
     interval: Duration,
 }
 
@@ -180,17 +189,21 @@ impl Connection {
                 }
                 None => self.stream.write_all(&text.bytes).await?,
             }
-            self.read_answer().await?;
-            self.paced
-                .times_us
-                .push(u64::try_from(due.elapsed().as_micros())?);
+            let is_taken = self.read_answer().await?;
+            self.paced.refused += u64::from(!is_taken);
+            if is_taken && due >= schedule.counts_from {
+                self.paced.answered += 1;
+                let time_us = due.elapsed().as_micros();
+                self.paced.times_us.push(u64::try_from(time_us)?);
+            }
             schedule.due += schedule.interval;
             schedule.next += 1;
         }
         Ok(self.paced)
     }
 
-    async fn read_answer(&mut self) -> anyhow::Result<()> {
+    /// Whether the answer is 2xx.
+    async fn read_answer(&mut self) -> anyhow::Result<bool> {
         let end = loop {
             if let Some(end) = request_end(&self.buffer)? {
                 break end;
@@ -199,13 +212,9 @@ impl Connection {
             anyhow::ensure!(read > 0, "the box closed a connection");
         };
         let status = self.buffer.get(9..12).context("no status")?;
-        if status.starts_with(b"2") {
-            self.paced.answered += 1;
-        } else {
-            self.paced.refused += 1;
-        }
+        let is_taken = status.starts_with(b"2");
         self.buffer.drain(..end);
-        Ok(())
+        Ok(is_taken)
     }
 }
 

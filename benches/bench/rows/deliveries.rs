@@ -20,7 +20,7 @@ const REQUESTS: u64 = 16_000;
 const SINK_CONNECTIONS: u32 = 256;
 const LOOK: Duration = Duration::from_millis(20);
 /// A box that is still delivering after this time is measured by what it has delivered.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(8);
 /// After its start a box is left alone for this long before its memory is looked at.
 const SETTLING: Duration = Duration::from_millis(500);
 

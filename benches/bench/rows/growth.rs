@@ -61,7 +61,7 @@ struct History {
     events: u64,
     /// Events a second that were projected with nothing else going on.
     rates: Vec<f64>,
-    /// Bytes of an event and its projections, once all of them are there.
+    /// Bytes of an event and of its projections.
     bytes: Vec<f64>,
 }
 
@@ -148,15 +148,17 @@ impl History {
             ..Writing::default()
         })?;
         self.events = events;
+        let bytes_log = self.folder.bytes()?;
         let (projected, time) = self.folder.project(&stage.binary, stage.scale.catch_up)?;
         self.rates.push(projected as f64 / time.as_secs_f64());
-        if projected == missing {
-            let bytes = self.folder.bytes()? - bytes_before;
-            self.bytes.push(bytes / missing as f64);
-        } else {
+        self.bytes.push(
+            (bytes_log - bytes_before) / missing as f64
+                + (self.folder.bytes()? - bytes_log) / projected as f64,
+        );
+        if projected < missing {
             // What follows is measured all the same, with shorter histories than it should be.
             println!(
-                "the projector followed {projected} of {missing} events in {:.0} s",
+                "  the projector followed {projected} of {missing} events in {:.0} s",
                 time.as_secs_f64()
             );
             self.folder.skip_projecting()?;

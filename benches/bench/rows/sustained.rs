@@ -4,7 +4,7 @@
 use super::Section;
 use crate::boxes::Folder;
 use crate::file::Watch;
-use crate::pace::{Pace, percentile_ms};
+use crate::pace::{Pace, WARM_UP, percentile_ms};
 use crate::stage::{Contender, Stage, against, jimo_of_all, run_box};
 use crate::traffic::Request;
 use std::path::Path;
@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 const MAX_LAG_MS: i64 = 1_000;
 /// The least share of the requests that were due that must have been answered in time.
 const MIN_ANSWERED: f64 = 0.98;
-/// What a box does in its first moments is not what it sustains.
-const SETTLING: Duration = Duration::from_millis(500);
 /// A run that is lost already is not waited for.
 const LOOK: Duration = Duration::from_millis(100);
 /// A rate that was not held is lowered to this much of it.
@@ -103,13 +101,20 @@ fn hold(
     let mut is_lost = false;
     while began.elapsed() < duration && !is_lost {
         std::thread::sleep(LOOK);
-        is_lost = began.elapsed() > SETTLING && look.lag_ms()? > MAX_LAG_MS;
+        is_lost = began.elapsed() > WARM_UP && look.lag_ms()? > MAX_LAG_MS;
     }
     let mut paced = pace.end()?;
     let watched = watch.end()?;
-    let lag_ms = watched.lag_ms(SETTLING);
+    let lag_ms = watched.lag_ms(WARM_UP);
+    let is_held = lag_ms <= MAX_LAG_MS && paced.refused == 0 && paced.rate() >= rate * MIN_ANSWERED;
+    println!(
+        "  {rate:.0} a second: {:.0} answered, {} refused, projector behind by {lag_ms} ms at most, {}",
+        paced.rate(),
+        paced.refused,
+        if is_held { "held" } else { "not held" }
+    );
     Ok(Held {
-        is_held: lag_ms <= MAX_LAG_MS && paced.refused == 0 && paced.rate() >= rate * MIN_ANSWERED,
+        is_held,
         rate: paced.rate(),
         lag_ms,
         p99_ms: percentile_ms(&mut paced.times_us, 0.99),
