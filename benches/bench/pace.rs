@@ -6,6 +6,7 @@ use super::traffic::{Request, SENT_MARK};
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,7 +15,12 @@ use tokio::time::Instant;
 
 /// Below this rate a connection would hardly ever be used, and be closed as idle.
 const LEAST_RATE_A_CONNECTION: f64 = 10.0;
-const MAX_CONNECTIONS: usize = 256;
+/// A server that pauses for a moment has what was due meanwhile waiting at its door, each on a
+/// connection of its own: with too few of them, the load would slow down with the server.
+const MAX_CONNECTIONS: usize = 1_024;
+/// Connections are made so many at a time, fewer than a server's door holds.
+const CONNECTING: usize = 64;
+const CONNECTING_PAUSE: Duration = Duration::from_millis(2);
 
 /// What the box does in the first moments, with every connection new, is not counted.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(500);
@@ -47,7 +53,8 @@ impl Paced {
 }
 
 impl Pace {
-    /// Begins to send `rate` requests a second to `authority`, and goes on until it is ended.
+    /// Begins to send `rate` requests a second to `authority`, and goes on until it is ended. When this
+    /// returns, all connections are made.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -59,14 +66,17 @@ impl Pace {
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
+        let (connected, is_connected) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("pace".to_owned())
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                runtime.block_on(pace(authority, texts, rate, stopping))
+                runtime.block_on(pace(&authority, texts, rate, stopping, &connected))
             })?;
+        // An error is the thread's to tell when it is ended.
+        is_connected.recv().ok();
         Ok(Self { stop, thread })
     }
 
@@ -103,10 +113,11 @@ impl Text {
 }
 
 async fn pace(
-    authority: String,
+    authority: &str,
     texts: Arc<[Text]>,
     rate: f64,
     stop: Arc<AtomicBool>,
+    connected: &mpsc::Sender<()>,
 ) -> anyhow::Result<Paced> {
     let wanted = (rate / LEAST_RATE_A_CONNECTION)
         .ceil()
@@ -117,11 +128,15 @@ async fn pace(
         .unwrap_or(1);
     let interval = Duration::from_secs_f64(connections as f64 / rate);
     let mut streams = Vec::new();
-    for _ in 0..connections {
-        let stream = TcpStream::connect(&authority).await?;
+    for number in 1..=connections {
+        let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
         streams.push(stream);
+        if number.is_multiple_of(CONNECTING) {
+            tokio::time::sleep(CONNECTING_PAUSE).await;
+        }
     }
+    connected.send(()).ok();
     let began = Instant::now();
     let mut tasks = Vec::new();
     for (number, stream) in streams.into_iter().enumerate() {
