@@ -18,7 +18,8 @@ lint:
 fmt:
 	$(CARGO) fmt
 
-# Ratios in one run on this machine; FAST=1 for a short one.
+# Ratios in one run on this machine; FAST=1 for a short one, ROWS=single_64,… for some rows,
+# PILLARBOX_BIN=… for another build (docs/performance.md).
 bench: tools-bench
 	$(CARGO) build --locked --release
 	$(CARGO) bench --locked --bench bench
