@@ -137,7 +137,7 @@ pub(super) async fn show(
             let segment = projection::place(connection)?.segment();
             Ok((
                 row,
-                profiles::identifiers(connection, id)?,
+                profiles::identifiers(connection, workspace, id)?,
                 profiles::traits(connection, id)?,
                 profiles::timeline(connection, id, segment, before, PAGE_ROWS + 1)?,
             ))

@@ -33,6 +33,7 @@ const KEY_CHECK_ROW: i64 = 1;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_box.sql")),
     M::up(include_str!("../../migrations/0002_keys_and_windows.sql")),
+    M::up(include_str!("../../migrations/0005_retention.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.
