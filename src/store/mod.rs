@@ -12,6 +12,7 @@ pub mod history;
 pub mod profiles;
 pub mod projection;
 mod readers;
+pub mod retention;
 pub mod webhooks;
 pub mod workspaces;
 pub mod writer;

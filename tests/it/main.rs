@@ -14,4 +14,5 @@ mod crash;
 mod delivery;
 mod ingest;
 mod project;
+mod retain;
 mod support;
