@@ -9,6 +9,7 @@ use crate::deliver::sender::AttemptLimits;
 use crate::delivery::RetrySchedule;
 use crate::ingest;
 use crate::project::{PaceLimits, ProjectLimits, WindowLimits};
+use crate::retain::{Keep, SweepLimits};
 use crate::store::writer::WriterLimits;
 use anyhow::Context as _;
 use clap::Args;
@@ -84,6 +85,21 @@ const PROJECTOR_PACE: PaceLimits = PaceLimits {
     all_clear_ms: 1_000,
 };
 
+const DAY: Duration = Duration::from_secs(86_400);
+/// Events are kept for this long unless told otherwise.
+const KEEP_EVENTS: Duration = DAY.saturating_mul(90);
+/// Settled deliveries are kept for this long unless told otherwise.
+const KEEP_DELIVERIES: Duration = DAY.saturating_mul(30);
+/// Nothing is kept for less: a sender's own key of an event is looked up in the event itself.
+const KEEP_AT_LEAST: Duration = DAY;
+/// A file may be told to hold this many bytes or more; an empty one has a part of a MiB.
+const KEEP_BYTES_AT_LEAST: u64 = 16 * 1_024 * 1_024;
+/// A slice of a sweep takes this long on the writer.
+const SWEEP_SLICE: Duration = Duration::from_millis(5);
+/// A slice's rest, as often as it took: the sweeper has a tenth of the writer.
+const SWEEP_RESTS: u32 = 9;
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
 /// Which box: where its files are, and where more settings are.
 #[derive(Debug, Clone, Default, Args)]
 pub struct BoxOptions {
@@ -126,6 +142,15 @@ pub struct ServeOptions {
     /// Delays before each attempt, with commas [default: 0s,5s,5m,30m,2h,5h,10h,14h,20h,24h]
     #[arg(long, env = "PILLARBOX_RETRY_SCHEDULE", value_name = "DELAYS", value_parser = parse_schedule)]
     pub retry_schedule: Option<RetrySchedule>,
+    /// How long events are kept, such as 90d or forever [default: 90d]
+    #[arg(long, env = "PILLARBOX_KEEP_EVENTS", value_name = "TIME", value_parser = parse_keep)]
+    pub keep_events: Option<Duration>,
+    /// How long settled deliveries are kept, with their attempts [default: 30d]
+    #[arg(long, env = "PILLARBOX_KEEP_DELIVERIES", value_name = "TIME", value_parser = parse_keep)]
+    pub keep_deliveries: Option<Duration>,
+    /// What the file may hold, such as 20GB; the oldest events go when it is more [default: no limit]
+    #[arg(long, env = "PILLARBOX_KEEP_BYTES", value_name = "SIZE", value_parser = parse_keep_bytes)]
+    pub keep_bytes: Option<u64>,
     /// What is logged, such as warn or pillarbox=debug [default: warn,pillarbox=info]
     #[arg(long, env = "PILLARBOX_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -150,6 +175,9 @@ impl ServeOptions {
             },
             insecure_http: self.insecure_http || other.insecure_http,
             retry_schedule: self.retry_schedule.or(other.retry_schedule),
+            keep_events: self.keep_events.or(other.keep_events),
+            keep_deliveries: self.keep_deliveries.or(other.keep_deliveries),
+            keep_bytes: self.keep_bytes.or(other.keep_bytes),
             log: self.log.or(other.log),
         }
     }
@@ -162,6 +190,49 @@ fn parse_schedule(text: &str) -> Result<RetrySchedule, String> {
         })
         .collect::<Result<Vec<_>, _>>()
         .map(RetrySchedule::new)
+}
+
+fn parse_keep(text: &str) -> Result<Duration, String> {
+    if text == "forever" {
+        return Ok(Duration::MAX);
+    }
+    let keep = humantime::parse_duration(text).map_err(|e| format!("\"{text}\": {e}"))?;
+    if keep < KEEP_AT_LEAST {
+        return Err(format!("\"{text}\": it must be a day (1d) at least"));
+    }
+    Ok(keep)
+}
+
+/// Bytes with a unit of thousands (`GB`) or of 1,024s (`GiB`), or `none` for no limit.
+fn parse_keep_bytes(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(u64::MAX);
+    }
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        "tb" => 1_000_000_000_000,
+        "tib" => 1 << 40,
+        _ => {
+            return Err(format!(
+                "\"{text}\": write a whole number and MB, GB, TB, MiB, GiB or TiB"
+            ));
+        }
+    };
+    let bytes = number
+        .parse()
+        .ok()
+        .and_then(|number: u64| number.checked_mul(unit));
+    match bytes {
+        Some(bytes) if bytes >= KEEP_BYTES_AT_LEAST => Ok(bytes),
+        _ => Err(format!("\"{text}\": it must be 16MiB at least")),
+    }
 }
 
 /// The TOML file: the same words as the flags.
@@ -181,6 +252,12 @@ struct FileOptions {
     insecure_http: bool,
     #[serde(alias = "retry_schedule")]
     retry_schedule: Option<String>,
+    #[serde(alias = "keep_events")]
+    keep_events: Option<String>,
+    #[serde(alias = "keep_deliveries")]
+    keep_deliveries: Option<String>,
+    #[serde(alias = "keep_bytes")]
+    keep_bytes: Option<String>,
     log: Option<String>,
 }
 
@@ -196,20 +273,28 @@ impl FileOptions {
     }
 
     fn serve_options(self) -> anyhow::Result<ServeOptions> {
-        let retry_schedule = self
-            .retry_schedule
-            .map(|text| parse_schedule(&text).map_err(|e| anyhow::anyhow!("retry-schedule: {e}")))
-            .transpose()?;
         Ok(ServeOptions {
             listen: self.listen,
             public_url: self.public_url,
             allow_target: self.allow_target,
             trusted_proxy: self.trusted_proxy,
             insecure_http: self.insecure_http,
-            retry_schedule,
+            retry_schedule: parsed("retry-schedule", self.retry_schedule, parse_schedule)?,
+            keep_events: parsed("keep-events", self.keep_events, parse_keep)?,
+            keep_deliveries: parsed("keep-deliveries", self.keep_deliveries, parse_keep)?,
+            keep_bytes: parsed("keep-bytes", self.keep_bytes, parse_keep_bytes)?,
             log: self.log,
         })
     }
+}
+
+fn parsed<T>(
+    name: &str,
+    text: Option<String>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> anyhow::Result<Option<T>> {
+    text.map(|text| parse(&text).map_err(|e| anyhow::anyhow!("{name}: {e}")))
+        .transpose()
 }
 
 /// Everything that serving needs to know.
@@ -229,6 +314,12 @@ pub struct Config {
     pub insecure_http: bool,
     /// When failed deliveries are tried again.
     pub retry_schedule: RetrySchedule,
+    /// How long events are kept.
+    pub keep_events: Duration,
+    /// How long settled deliveries are kept.
+    pub keep_deliveries: Duration,
+    /// How many bytes the file may hold.
+    pub keep_bytes: u64,
     /// What is logged.
     pub log: String,
 }
@@ -254,6 +345,9 @@ impl Config {
             trusted_proxy: options.trusted_proxy,
             insecure_http: options.insecure_http,
             retry_schedule: options.retry_schedule.unwrap_or_default(),
+            keep_events: options.keep_events.unwrap_or(KEEP_EVENTS),
+            keep_deliveries: options.keep_deliveries.unwrap_or(KEEP_DELIVERIES),
+            keep_bytes: options.keep_bytes.unwrap_or(u64::MAX),
             log: options.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         })
     }
@@ -327,6 +421,25 @@ impl Config {
         }
     }
 
+    /// How long things are kept.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            events_ms: milliseconds(self.keep_events),
+            deliveries_ms: milliseconds(self.keep_deliveries),
+            bytes: i64::try_from(self.keep_bytes).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// The bounds of sweeping.
+    pub fn sweep_limits(&self) -> SweepLimits {
+        SweepLimits {
+            keep: self.keep(),
+            slice: SWEEP_SLICE,
+            rests: SWEEP_RESTS,
+            every: SWEEP_EVERY,
+        }
+    }
+
     /// The bounds of projecting.
     pub fn project_limits(&self) -> ProjectLimits {
         ProjectLimits {
@@ -340,6 +453,14 @@ impl Config {
             pace: PROJECTOR_PACE,
         }
     }
+}
+
+/// Milliseconds for counting back from now: `forever` reaches behind every clock, and not so far that
+/// counting goes wrong.
+fn milliseconds(keep: Duration) -> i64 {
+    i64::try_from(keep.as_millis())
+        .unwrap_or(i64::MAX)
+        .min(i64::MAX / 4)
 }
 
 fn checked_public_url(mut url: Url) -> anyhow::Result<Url> {
@@ -389,6 +510,38 @@ mod tests {
             (2, Some("/x"))
         );
         assert_eq!(config.retry_schedule.attempts(), 2);
+    }
+
+    #[test]
+    fn what_is_kept_is_said_in_times_and_sizes() {
+        let keep = |text| load(text, ServeOptions::default()).map(|config| config.keep());
+        let default = keep("").unwrap();
+        let day_ms = 86_400_000;
+        assert_eq!(
+            (default.events_ms, default.deliveries_ms, default.bytes),
+            (90 * day_ms, 30 * day_ms, i64::MAX)
+        );
+        let text = "keep-events = \"1d\"\nkeep-deliveries = \"forever\"\nkeep_bytes = \"20 GB\"";
+        let said = keep(text).unwrap();
+        assert_eq!((said.events_ms, said.bytes), (day_ms, 20_000_000_000));
+        assert!(said.deliveries_ms > 1_000_000 * day_ms);
+        assert_eq!(parse_keep_bytes("16MiB"), Ok(16 << 20));
+        assert_eq!(parse_keep_bytes("none"), Ok(u64::MAX));
+        for wrong in [
+            "",
+            "20",
+            "GB",
+            "-1GB",
+            "1.5GB",
+            "1KB",
+            "15MiB",
+            "99999999999TB",
+        ] {
+            assert!(parse_keep_bytes(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "90", "23h", "0s", "never"] {
+            assert!(parse_keep(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,6 +20,15 @@ pub enum IdentifierKind {
 }
 
 impl IdentifierKind {
+    /// Every kind, strongest first.
+    pub const ALL: [Self; 5] = [
+        Self::CustomerId,
+        Self::UserId,
+        Self::Email,
+        Self::VisitorId,
+        Self::GroupId,
+    ];
+
     /// The word in the file and on pages.
     pub fn as_str(self) -> &'static str {
         match self {

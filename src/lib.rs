@@ -24,6 +24,9 @@ pub mod deliver;
 // PROJECT: profiles follow the log
 pub mod project;
 
+// RETAIN: what is old enough goes
+pub mod retain;
+
 // ACCEPT: one event, one place in the log
 pub mod accept;
 

@@ -13,6 +13,7 @@ use crate::http;
 use crate::id::IdGenerator;
 use crate::ingest;
 use crate::project::Projector;
+use crate::retain::Sweeper;
 use crate::secret::Vault;
 use crate::store::catalog::{CatalogHandle, follow_other_processes};
 use crate::store::writer::Writer;
@@ -26,6 +27,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -41,7 +43,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(25);
 const HTTP_DRAIN_S: u64 = 4;
 /// After a failed disk the answers on their way get this long.
 const ABANDON_TIMEOUT: Duration = Duration::from_millis(500);
-/// What the writer and the projector still hold is on disk well within this time. With the drain of
+/// What the writer, the projector and the sweeper still hold is on disk well within this time. With the drain of
 /// requests and attempts it adds up to less than the 30 seconds of promise 13.
 const THREAD_END_TIMEOUT: Duration = Duration::from_secs(2);
 const ACCEPT_BACKLOG: u32 = 4_096;
@@ -63,7 +65,9 @@ pub struct Server {
     writer: Writer,
     stop_dispatcher: watch::Sender<bool>,
     stop_projector: Arc<AtomicBool>,
+    stop_sweeper: Sender<()>,
     dispatcher: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
     projector: JoinHandle<()>,
     checkpointer: Checkpointer,
     writer_thread: JoinHandle<()>,
@@ -122,6 +126,8 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         config.project_limits(),
     )
     .start(log_grew, Arc::clone(&stop_projector))?;
+    let (stop_sweeper, sweeper) =
+        Sweeper::new(writer.clone(), readers.clone(), config.sweep_limits()).start()?;
 
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;
@@ -156,7 +162,9 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         writer,
         stop_dispatcher,
         stop_projector,
+        stop_sweeper,
         dispatcher,
+        sweeper,
         projector,
         checkpointer,
         writer_thread,
@@ -182,6 +190,7 @@ fn settings(config: &Config, public_url: &Url, address: SocketAddr) -> admin::Se
         trusted_proxies: config.trusted_proxy.clone(),
         allowed_targets: config.allow_target.clone(),
         attempts: config.retry_schedule.attempts(),
+        keep_deliveries_ms: config.keep().deliveries_ms,
     }
 }
 
@@ -282,7 +291,7 @@ impl Server {
     }
 
     /// Stops in order: no new requests, those on their way answered; attempts on their way finished
-    /// or left pending; the projector and the writer ended (promise 13).
+    /// or left pending; the projector, the sweeper and the writer ended (promise 13).
     ///
     /// # Errors
     /// When the HTTP server ended badly.
@@ -292,10 +301,19 @@ impl Server {
         self.catalog_task.abort();
         self.stop_dispatcher.send_replace(true);
         self.stop_projector.store(true, Ordering::Release);
+        drop(self.stop_sweeper);
         join("dispatcher", self.dispatcher, None).await;
-        join("projector", self.projector, Some(THREAD_END_TIMEOUT)).await;
-        let checkpointer = self.checkpointer.stop();
-        join("checkpointer", checkpointer, Some(THREAD_END_TIMEOUT)).await;
+        // Together, so that one that hangs costs the others none of their time.
+        futures_util::future::join3(
+            join("projector", self.projector, Some(THREAD_END_TIMEOUT)),
+            join("sweeper", self.sweeper, Some(THREAD_END_TIMEOUT)),
+            join(
+                "checkpointer",
+                self.checkpointer.stop(),
+                Some(THREAD_END_TIMEOUT),
+            ),
+        )
+        .await;
         drop(self.writer);
         join("writer", self.writer_thread, Some(THREAD_END_TIMEOUT)).await;
         served??;

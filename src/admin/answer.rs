@@ -77,7 +77,7 @@ pub(super) fn error_page(error: &Error) -> HttpResponse {
     let (title, message) = match error.kind() {
         Kind::NotFound => (
             "Not found",
-            "There is nothing here, or it is not yours to see.",
+            "There is nothing here, or it is older than the box keeps, or it is not yours to see.",
         ),
         Kind::Forbidden => ("Refused", error.message()),
         Kind::Malformed

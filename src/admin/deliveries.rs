@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::DeliveryId;
 use crate::manage;
 use crate::store::attempts::{self, AttemptRow};
+use crate::store::events;
 use crate::store::history::{self, DeliveryFilter, DeliveryRow};
 use actix_web::web;
 use askama::Template;
@@ -199,13 +200,18 @@ pub(super) async fn show(
     flash: web::Query<Flash>,
 ) -> Page {
     let (workspace, id) = (visitor.membership.workspace, delivery_id(&path)?);
-    let (row, body, attempts) = visitor
+    let (row, body, attempts, event) = visitor
         .desk()
         .read(move |connection| {
             let row = history::get(connection, workspace, id)?;
             let body = history::message_body(connection, workspace, row.message)?;
             let attempts = attempts::of_delivery(connection, id, MAX_ATTEMPTS)?;
-            Ok((row, body, attempts))
+            // An event may be swept before its deliveries are.
+            let event = match row.event {
+                Some(event) => events::find(connection, workspace, event)?.map(|stored| stored.id),
+                None => None,
+            };
+            Ok((row, body, attempts, event))
         })
         .await?;
     let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
@@ -228,7 +234,7 @@ pub(super) async fn show(
         shell: Shell::new(&visitor, Section::Deliveries, &row.event_type, &flash),
         id: id.to_string(),
         state: State::of_delivery(row.state, row.attempts),
-        event: row.event.map(|event| format!("{base}/events/{event}")),
+        event: event.map(|event| format!("{base}/events/{event}")),
         webhook: (!row.webhook_deleted).then(|| format!("{base}/webhooks/{}", row.webhook)),
         message: row.message.to_string(),
         summary: summary(&row, visitor.desk().settings.attempts),

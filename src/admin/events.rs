@@ -15,6 +15,8 @@ use actix_web::web;
 use askama::Template;
 use rusqlite::Connection;
 
+/// Stands where a number is not known any more.
+const UNKNOWN: &str = "–";
 /// An event goes to at most this many webhooks on its page.
 const MAX_DELIVERIES: usize = 200;
 
@@ -70,7 +72,11 @@ pub(super) async fn list(visitor: Visitor, cursor: web::Query<Cursor>) -> Page {
                 .unwrap_or("")
                 .to_owned(),
             verification: event.verification.as_str(),
-            deliveries: number(outcomes.deliveries),
+            // "0" would say that nobody was told.
+            deliveries: match outcomes.deliveries {
+                0 if is_older_than_deliveries(&visitor, id) => UNKNOWN.to_owned(),
+                deliveries => number(deliveries),
+            },
             failed: match outcomes.failed {
                 0 => String::new(),
                 failed => number(failed),
@@ -85,6 +91,12 @@ pub(super) async fn list(visitor: Visitor, cursor: web::Query<Cursor>) -> Page {
         is_first: before.is_none(),
         next,
     })
+}
+
+/// Whether the event's deliveries may be gone already.
+fn is_older_than_deliveries(visitor: &Visitor, event: EventId) -> bool {
+    let desk = visitor.desk();
+    event.unix_ms() < desk.now_ms - desk.settings.keep_deliveries_ms
 }
 
 /// The identifier that says most to a person.
@@ -170,7 +182,9 @@ pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) ->
             webhook: row.webhook_name,
         })
         .collect();
-    let why_none = if catalog.webhooks_of(workspace).is_empty() {
+    let why_none = if is_older_than_deliveries(&visitor, id) {
+        "The event is older than the box keeps deliveries, so what became of it is not known any more."
+    } else if catalog.webhooks_of(workspace).is_empty() {
         "This workspace has no webhook, so nobody was told."
     } else {
         "No webhook listened for this event type when the event came, so nobody was told."

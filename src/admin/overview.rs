@@ -208,9 +208,10 @@ pub(super) async fn show(
 
 fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64) -> Result<Found> {
     let last_hour = now_ms / MS_PER_HOUR;
-    let usage: HashMap<i64, i64> = profiles::usage(connection, workspace, last_hour - HOURS + 1)?
-        .into_iter()
-        .collect();
+    let usage: HashMap<i64, i64> =
+        profiles::usage(connection, workspace, last_hour - HOURS + 1, HOURS)?
+            .into_iter()
+            .collect();
     let mut troubles = Vec::new();
     let (mut succeeded, mut failed, mut pending, mut held) = (0, 0, 0, 0);
     for webhook in webhooks::list(connection, workspace)?

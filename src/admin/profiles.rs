@@ -136,7 +136,7 @@ pub(super) async fn show(
             let row = profiles::get(connection, workspace, id)?;
             Ok((
                 row,
-                profiles::identifiers(connection, id)?,
+                profiles::identifiers(connection, workspace, id)?,
                 profiles::traits(connection, id)?,
                 profiles::timeline(connection, id, before, PAGE_ROWS + 1)?,
             ))

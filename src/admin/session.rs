@@ -201,11 +201,7 @@ pub(super) async fn begin(desk: &Desk, user: UserId) -> Result<(Cookie<'static>,
     let token = secret::random_token()?;
     let (hash, now_ms) = (secret::hash_token(&token), desk.now_ms);
     desk.change(None, move |connection, _| {
-        access::delete_stale_sessions(
-            connection,
-            now_ms - ABSOLUTE_LIMIT_MS,
-            now_ms - IDLE_LIMIT_MS,
-        )?;
+        access::delete_stale_sessions(connection, now_ms - IDLE_LIMIT_MS)?;
         access::insert_session(connection, &hash, user, now_ms)
     })
     .await?;

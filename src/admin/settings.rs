@@ -15,6 +15,8 @@ pub struct Settings {
     pub allowed_targets: Vec<ipnet::IpNet>,
     /// Automatic attempts that the schedule gives a delivery.
     pub attempts: usize,
+    /// Settled deliveries are kept for this long, milliseconds.
+    pub keep_deliveries_ms: i64,
 }
 
 impl Settings {
@@ -49,6 +51,7 @@ mod tests {
                 trusted_proxies: Vec::new(),
                 allowed_targets: Vec::new(),
                 attempts: 10,
+                keep_deliveries_ms: 1,
             }
             .exposes_passwords()
         };

@@ -328,6 +328,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             allowed_targets: Vec::new(),
             attempts: 10,
+            keep_deliveries_ms: 1,
         };
         for url in [
             "http://127.0.0.1:9000/hook",

@@ -44,7 +44,8 @@ async fn show(person: &Person, name: String, refusals: Refusals, status: StatusC
             workspaces
                 .into_iter()
                 .map(|membership| {
-                    let usage = profiles::usage(connection, membership.workspace, from_hour)?;
+                    let usage =
+                        profiles::usage(connection, membership.workspace, from_hour, RECENT_HOURS)?;
                     Ok(Row {
                         href: super::session::base(&membership),
                         role: membership.role.as_str(),

@@ -151,7 +151,7 @@ impl Log {
                     "{} {} {}",
                     row.events, row.first_seen_at_ms, row.last_seen_at_ms
                 )];
-                for found in profiles::identifiers(&reader, row.id).unwrap() {
+                for found in profiles::identifiers(&reader, workspace, row.id).unwrap() {
                     let number = self.number(found.event);
                     facts.push(format!("{} {} by {number}", found.kind, found.value));
                 }
@@ -164,7 +164,7 @@ impl Log {
                 assert!(all.insert(name, facts).is_none(), "one profile a user");
             }
             let counts = profiles::event_types(&reader, workspace, ALL).unwrap();
-            let usage = profiles::usage(&reader, workspace, 0).unwrap();
+            let usage = profiles::usage(&reader, workspace, 0, i64::MAX).unwrap();
             all.insert(
                 workspace.to_string(),
                 vec![format!("{counts:?}"), format!("{usage:?}")],

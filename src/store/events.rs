@@ -174,12 +174,23 @@ pub fn page(
 /// # Errors
 /// [`crate::error::Kind::NotFound`].
 pub fn get(connection: &Connection, workspace: WorkspaceId, id: EventId) -> Result<StoredEvent> {
+    find(connection, workspace, id)?.ok_or_else(|| Error::not_found("event"))
+}
+
+/// One event of a workspace, if it is still there.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn find(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: EventId,
+) -> Result<Option<StoredEvent>> {
     let sql = format!("{COLUMNS} WHERE workspace_id = ?1 AND id = ?2");
-    connection
+    Ok(connection
         .prepare_cached(&sql)?
         .query_row(params![workspace, id], event_row)
-        .optional()?
-        .ok_or_else(|| Error::not_found("event"))
+        .optional()?)
 }
 
 /// The event `id`, if it is there, is of `workspace` and came under the sender's own `key`.

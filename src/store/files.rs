@@ -36,6 +36,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0001_box.sql")),
     M::up(include_str!("../../migrations/0002_keys_and_windows.sql")),
     M::up(include_str!("../../migrations/0003_timeline_segments.sql")),
+    M::up(include_str!("../../migrations/0004_retention.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

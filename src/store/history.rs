@@ -30,18 +30,16 @@ pub struct Waiting {
 /// # Errors
 /// When the file cannot be read.
 pub fn waiting(connection: &Connection, webhook: WebhookId) -> Result<Waiting> {
-    let count = |state: &str| -> Result<i64> {
-        let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = '{state}' LIMIT {})",
-            COUNT_LIMIT + 1
-        );
-        Ok(connection
-            .prepare_cached(&sql)?
-            .query_row([webhook], |row| row.get(0))?)
-    };
+    // The state is part of the text, because that is how SQLite chooses a partial index.
+    let mut pending = connection.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = 'pending' LIMIT ?2)",
+    )?;
+    let mut held = connection.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = 'held' LIMIT ?2)",
+    )?;
     Ok(Waiting {
-        pending: count("pending")?,
-        held: count("held")?,
+        pending: pending.query_row(params![webhook, COUNT_LIMIT + 1], |row| row.get(0))?,
+        held: held.query_row(params![webhook, COUNT_LIMIT + 1], |row| row.get(0))?,
         next_attempt_at_ms: next_due_ms(connection, webhook, 0)?,
     })
 }
@@ -162,21 +160,31 @@ pub fn page(
     before: Option<DeliveryId>,
     limit: usize,
 ) -> Result<Vec<DeliveryRow>> {
-    let (condition, webhook) = match filter {
-        DeliveryFilter::All => ("d.workspace_id = ?1 AND ?2 IS NULL", None),
-        DeliveryFilter::Failed => (
-            "d.workspace_id = ?1 AND d.state = 'failed' AND ?2 IS NULL",
-            None,
-        ),
-        DeliveryFilter::Webhook(id) => ("w.workspace_id = ?1 AND d.webhook_id = ?2", Some(id)),
-    };
-    let sql =
-        format!("{DELIVERY_COLUMNS} WHERE {condition} AND d.id < ?3 ORDER BY d.id DESC LIMIT ?4");
     let before = before.unwrap_or(DeliveryId::from_i64(i64::MAX));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(&sql)?;
+    let (mut statement, webhook) = match filter {
+        DeliveryFilter::All => (
+            connection.prepare_cached(&format!(
+                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.id < ?2 AND ?4 IS NULL ORDER BY d.id DESC LIMIT ?3"
+            ))?,
+            None,
+        ),
+        DeliveryFilter::Failed => (
+            connection.prepare_cached(&format!(
+                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.state = 'failed' AND d.id < ?2 AND ?4 IS NULL
+                 ORDER BY d.id DESC LIMIT ?3"
+            ))?,
+            None,
+        ),
+        DeliveryFilter::Webhook(id) => (
+            connection.prepare_cached(&format!(
+                "{DELIVERY_COLUMNS} WHERE w.workspace_id = ?1 AND d.webhook_id = ?4 AND d.id < ?2 ORDER BY d.id DESC LIMIT ?3"
+            ))?,
+            Some(id),
+        ),
+    };
     Ok(statement
-        .query_map(params![workspace, webhook, before, limit], delivery_row)?
+        .query_map(params![workspace, before, limit, webhook], delivery_row)?
         .collect::<rusqlite::Result<_>>()?)
 }
 

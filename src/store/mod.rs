@@ -13,6 +13,7 @@ pub mod history;
 pub mod profiles;
 pub mod projection;
 mod readers;
+pub mod retention;
 pub mod webhooks;
 pub mod workspaces;
 pub mod writer;
@@ -40,24 +41,16 @@ pub fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
 /// # Errors
 /// When the file cannot be read.
 pub fn id_generator(connection: &Connection, node: u16) -> Result<IdGenerator> {
-    const TABLES: [&str; 11] = [
-        "event",
-        "message",
-        "delivery",
-        "attempt",
-        "profile",
-        "workspace",
-        "user",
-        "source",
-        "api_key",
-        "webhook",
-        "audit",
-    ];
-    let mut floor = 0i64;
-    for table in TABLES {
-        let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
-        floor = floor.max(connection.query_row(&sql, [], |row| row.get(0))?);
-    }
+    let floor = connection.query_row(
+        "SELECT max((SELECT coalesce(max(id), 0) FROM event), (SELECT coalesce(max(id), 0) FROM message),
+            (SELECT coalesce(max(id), 0) FROM delivery), (SELECT coalesce(max(id), 0) FROM attempt),
+            (SELECT coalesce(max(id), 0) FROM profile), (SELECT coalesce(max(id), 0) FROM workspace),
+            (SELECT coalesce(max(id), 0) FROM user), (SELECT coalesce(max(id), 0) FROM source),
+            (SELECT coalesce(max(id), 0) FROM api_key), (SELECT coalesce(max(id), 0) FROM webhook),
+            (SELECT coalesce(max(id), 0) FROM audit))",
+        [],
+        |row| row.get(0),
+    )?;
     Ok(IdGenerator::new(node, floor))
 }
 

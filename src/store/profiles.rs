@@ -1,8 +1,11 @@
 //! Profiles, event types and usage as pages read them.
 
+use super::projection;
 use crate::error::{Error, Result};
 use crate::id::{EventId, ProfileId, WorkspaceId};
+use crate::identity::IdentifierKind;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::collections::BTreeSet;
 
 /// A profile as lists and its page show it.
 #[derive(Debug, Clone)]
@@ -21,9 +24,12 @@ pub struct ProfileRow {
     pub events: i64,
 }
 
-const COLUMNS: &str = "SELECT p.id, p.kind, a.first_seen_at_ms, a.last_seen_at_ms, a.events,
-        (SELECT i.value FROM identifier i WHERE i.profile_id = p.id
-         ORDER BY CASE i.kind WHEN 'customer_id' THEN 1 WHEN 'user_id' THEN 2 WHEN 'email' THEN 3 ELSE 4 END LIMIT 1) AS identifier
+/// The identifier is looked for kind by kind, strongest first: a profile may have very many.
+const COLUMNS: &str = "SELECT p.id, p.kind, a.first_seen_at_ms, a.last_seen_at_ms, a.events, coalesce(
+        (SELECT value FROM identifier WHERE profile_id = p.id AND workspace_id = p.workspace_id AND kind = 'customer_id' LIMIT 1),
+        (SELECT value FROM identifier WHERE profile_id = p.id AND workspace_id = p.workspace_id AND kind = 'user_id' LIMIT 1),
+        (SELECT value FROM identifier WHERE profile_id = p.id AND workspace_id = p.workspace_id AND kind = 'email' LIMIT 1),
+        (SELECT value FROM identifier WHERE profile_id = p.id LIMIT 1)) AS identifier
      FROM profile p JOIN profile_activity a ON a.profile_id = p.id";
 
 fn profile_row(row: &Row<'_>) -> rusqlite::Result<ProfileRow> {
@@ -57,7 +63,7 @@ pub fn page(
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The profiles that hold `value` as an identifier of any kind; emails in any case.
+/// The profiles that hold `value` as an identifier of any kind, newest first; emails in any case.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -66,20 +72,20 @@ pub fn find(
     workspace: WorkspaceId,
     value: &str,
 ) -> Result<Vec<ProfileRow>> {
-    let id: Option<ProfileId> = value.parse().ok();
-    let sql = format!(
-        "{COLUMNS} WHERE p.workspace_id = ?1 AND p.id IN (
-            SELECT profile_id FROM identifier WHERE workspace_id = ?1
-                AND kind IN ('customer_id', 'user_id', 'visitor_id', 'group_id') AND value = ?2
-            UNION SELECT profile_id FROM identifier WHERE workspace_id = ?1 AND kind = 'email' AND value = ?3
-            UNION SELECT ?4)
-         ORDER BY p.id DESC"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut found: BTreeSet<ProfileId> = value.parse().into_iter().collect();
     let lowered = value.to_lowercase();
-    Ok(statement
-        .query_map(params![workspace, value, lowered, id], profile_row)?
-        .collect::<rusqlite::Result<_>>()?)
+    for kind in IdentifierKind::ALL {
+        let value = match kind {
+            IdentifierKind::Email => &lowered,
+            _ => value,
+        };
+        found.extend(projection::profile_of(connection, workspace, kind, value)?);
+    }
+    found
+        .into_iter()
+        .rev()
+        .filter_map(|id| one(connection, workspace, id).transpose())
+        .collect()
 }
 
 /// One profile of a workspace.
@@ -87,12 +93,19 @@ pub fn find(
 /// # Errors
 /// [`crate::error::Kind::NotFound`].
 pub fn get(connection: &Connection, workspace: WorkspaceId, id: ProfileId) -> Result<ProfileRow> {
-    let sql = format!("{COLUMNS} WHERE p.workspace_id = ?1 AND p.id = ?2");
-    connection
+    one(connection, workspace, id)?.ok_or_else(|| Error::not_found("profile"))
+}
+
+fn one(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: ProfileId,
+) -> Result<Option<ProfileRow>> {
+    let sql = format!("{COLUMNS} WHERE p.workspace_id = ?1 AND p.id = ?2 LIMIT 1");
+    Ok(connection
         .prepare_cached(&sql)?
         .query_row(params![workspace, id], profile_row)
-        .optional()?
-        .ok_or_else(|| Error::not_found("profile"))
+        .optional()?)
 }
 
 /// An identifier of a profile.
@@ -110,9 +123,14 @@ pub struct IdentifierRow {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn identifiers(connection: &Connection, profile: ProfileId) -> Result<Vec<IdentifierRow>> {
+pub fn identifiers(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profile: ProfileId,
+) -> Result<Vec<IdentifierRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, value, event_id FROM identifier WHERE profile_id = ?1 ORDER BY kind, value LIMIT ?2",
+        "SELECT kind, value, event_id FROM identifier WHERE profile_id = ?1 AND workspace_id = ?2
+         ORDER BY kind, value LIMIT ?3",
     )?;
     let row = |row: &Row<'_>| {
         Ok(IdentifierRow {
@@ -122,7 +140,7 @@ pub fn identifiers(connection: &Connection, profile: ProfileId) -> Result<Vec<Id
         })
     };
     Ok(statement
-        .query_map(params![profile, MAX_FACTS], row)?
+        .query_map(params![profile, workspace, MAX_FACTS], row)?
         .collect::<rusqlite::Result<_>>()?)
 }
 
@@ -244,7 +262,8 @@ pub fn event_types(
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// Events received in each hour (hours since 1970) from `from_hour` on; hours without any are left out.
+/// Events received in each of the `hours` hours (since 1970) from `from_hour` on; those without any are
+/// left out.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -252,12 +271,13 @@ pub fn usage(
     connection: &Connection,
     workspace: WorkspaceId,
     from_hour: i64,
+    hours: i64,
 ) -> Result<Vec<(i64, i64)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT hour, events FROM usage_hour WHERE workspace_id = ?1 AND hour >= ?2 ORDER BY hour",
+        "SELECT hour, events FROM usage_hour WHERE workspace_id = ?1 AND hour >= ?2 ORDER BY hour LIMIT ?3",
     )?;
     Ok(statement
-        .query_map(params![workspace, from_hour], |row| {
+        .query_map(params![workspace, from_hour, hours], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?
         .collect::<rusqlite::Result<_>>()?)

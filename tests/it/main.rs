@@ -15,4 +15,5 @@ mod delivery;
 mod ingest;
 mod native;
 mod project;
+mod retain;
 mod support;

@@ -1,0 +1,154 @@
+//! What retention takes away, a bite at a time: each statement looks at the next few rows after an id,
+//! oldest first, so a bite costs the same however long the file is and however much was taken before.
+//! Which rows are old enough is the caller's to say; what is still owed or not yet projected is known here.
+
+use crate::error::Result;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Rows that one bite looks at. An attempt may hold 64 KiB, so few enough to be taken in milliseconds.
+const BITE_ROWS: i64 = 32;
+/// Rows of a timeline in one bite; they are a few bytes each.
+const TIMELINE_BITE_ROWS: i64 = 512;
+
+/// Which rows of a table a bite may take, by id: later than one and earlier than the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Range {
+    /// The last id that was looked at.
+    pub after: i64,
+    /// The first id that is too new.
+    pub before: i64,
+}
+
+/// What a bite came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Bite {
+    /// The last id that was looked at: the next bite begins after it.
+    pub last: i64,
+    /// Rows of the table that went.
+    pub taken: usize,
+}
+
+const OLD_DELIVERIES: &str = "SELECT id FROM delivery WHERE id > ?1 AND id <= ?2
+        AND (state NOT IN ('pending', 'held') OR (state = 'held' AND id < ?3)) ORDER BY id LIMIT ?4";
+
+/// Takes deliveries that are settled, and those that are held and older than `held_before`, with
+/// their attempts. `None` when nothing is left in `range`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn take_deliveries(
+    connection: &Connection,
+    range: Range,
+    held_before: i64,
+) -> Result<Option<Bite>> {
+    let end = connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT id FROM delivery WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)",
+        )?
+        .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
+    let Some(last) = end else { return Ok(None) };
+    connection
+        .prepare_cached(&format!(
+            "DELETE FROM attempt WHERE delivery_id IN ({OLD_DELIVERIES})"
+        ))?
+        .execute(params![range.after, last, held_before, BITE_ROWS])?;
+    let taken = connection
+        .prepare_cached(&format!(
+            "DELETE FROM delivery WHERE id IN ({OLD_DELIVERIES})"
+        ))?
+        .execute(params![range.after, last, held_before, BITE_ROWS])?;
+    Ok(Some(Bite { last, taken }))
+}
+
+/// Takes the messages that no delivery needs any more. `None` when nothing is left in `range`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn take_messages(connection: &Connection, range: Range) -> Result<Option<Bite>> {
+    let end = connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT id FROM message WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)",
+        )?
+        .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
+    let Some(last) = end else { return Ok(None) };
+    // A message's deliveries are found by its event, so that the way in needs no index for this.
+    let taken = connection
+        .prepare_cached(
+            "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id > ?1 AND id <= ?2 AND event_id IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.event_id = message.event_id AND message_id = message.id)
+                ORDER BY id LIMIT ?3)",
+        )?
+        .execute(params![range.after, last, BITE_ROWS])?;
+    Ok(Some(Bite { last, taken }))
+}
+
+/// Takes events that are projected and of which nothing is owed. `None` when nothing is left in `range`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn take_events(connection: &Connection, range: Range) -> Result<Option<Bite>> {
+    let Some(last) = end_of_events(connection, range, BITE_ROWS)? else {
+        return Ok(None);
+    };
+    let taken = connection
+        .prepare_cached(
+            "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id > ?1 AND id <= ?2
+                AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id AND state IN ('pending', 'held'))
+                ORDER BY id LIMIT ?3)",
+        )?
+        .execute(params![range.after, last, BITE_ROWS])?;
+    Ok(Some(Bite { last, taken }))
+}
+
+/// The last of the next `rows` events in `range` that are projected.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn end_of_events(connection: &Connection, range: Range, rows: i64) -> Result<Option<i64>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT id FROM event WHERE id > ?1 AND id < ?2
+                AND id <= (SELECT cursor_event_id FROM projector WHERE id = 1) ORDER BY id LIMIT ?3)",
+        )?
+        .query_row(params![range.after, range.before, rows], |row| row.get(0))?)
+}
+
+/// The oldest segment of the timeline, and the newest event in it. Looks at all its rows, so not for
+/// the writer's connection.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn oldest_segment(connection: &Connection) -> Result<Option<(i64, i64)>> {
+    let segment: Option<i64> = connection
+        .prepare_cached("SELECT min(segment) FROM timeline")?
+        .query_row([], |row| row.get(0))?;
+    let Some(segment) = segment else {
+        return Ok(None);
+    };
+    Ok(connection
+        .prepare_cached("SELECT segment, max(event_id) FROM timeline WHERE segment = ?1")?
+        .query_row([segment], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
+/// Takes the first rows of a timeline's segment; says how many.
+///
+/// # Errors
+/// When the file refuses.
+pub fn take_timeline(connection: &Connection, segment: i64) -> Result<usize> {
+    Ok(connection
+        .prepare_cached(
+            "DELETE FROM timeline WHERE (segment, profile_id, event_id) IN (
+                SELECT segment, profile_id, event_id FROM timeline WHERE segment = ?1 ORDER BY profile_id, event_id LIMIT ?2)",
+        )?
+        .execute(params![segment, TIMELINE_BITE_ROWS])?)
+}
+
+/// Bytes of the file that hold something: what was taken away leaves room for what comes.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn used_bytes(connection: &Connection) -> Result<i64> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    Ok((number("page_count")? - number("freelist_count")?) * number("page_size")?)
+}
