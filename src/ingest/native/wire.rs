@@ -14,7 +14,7 @@ use std::borrow::Cow;
 /// A batch has at most this many events (wire.md, "Native").
 const MAX_EVENTS: usize = 1_000;
 
-const UNKNOWN_FIELD: &str = "There is no such field. An event has event, kind, userId, visitorId, email, \
+const FIELDS: &str = "An event has event, kind, userId, visitorId, email, \
      customerId, groupId, timestamp, properties, traits, context and messageId.";
 const MISSING_IDENTIFIER: &str = "Say whom it is about: give at least one of userId, visitorId, email, \
      customerId and groupId.";
@@ -157,9 +157,12 @@ impl<'a> Wire<'a> {
                 self.has_fields = true;
             }
             Some(Some(_)) => self.refuse_repeated(name),
-            None => self
-                .refused
-                .add(&escaped(name), "unknown_field", UNKNOWN_FIELD),
+            None => {
+                // Enough to recognise it by; the pointer has it whole.
+                let start: String = name.chars().take(40).collect();
+                let detail = format!("There is no field {start}. {FIELDS}");
+                self.refused.add(&escaped(name), "unknown_field", detail);
+            }
         }
     }
 
