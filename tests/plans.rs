@@ -51,6 +51,14 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "read once at the start, from a day ago on, beside the box at work",
     ),
     (
+        "FROM event WHERE id > ?1 AND id <= ?2 ORDER BY id",
+        "a window of the log, whose end was looked for so that it has at most 65,536 events",
+    ),
+    (
+        "FROM timeline_segment s",
+        "there is a segment in 262,144 rows; they are read from the newest back, until the page is full",
+    ),
+    (
         "SELECT segment, max(event_id) FROM timeline",
         "a segment never has more than 262,144 rows; read once a sweep, beside the writer",
     ),

@@ -5,7 +5,7 @@
 pub mod access;
 pub mod attempts;
 pub mod catalog;
-mod checkpoint;
+pub mod checkpoint;
 pub mod deliveries;
 pub mod events;
 mod files;
@@ -18,7 +18,6 @@ pub mod webhooks;
 pub mod workspaces;
 pub mod writer;
 
-pub use checkpoint::Checkpointer;
 pub use files::Files;
 pub use readers::{Reader, Readers};
 

@@ -164,8 +164,12 @@ pub fn profiles_of<'k>(
     let mut statement = connection.prepare_cached(PROFILE_OF)?;
     keys.into_iter()
         .map(|key| {
-            let key = params![key.workspace, key.kind.as_str(), key.value];
-            Ok(statement.query_row(key, |row| row.get(0)).optional()?)
+            Ok(statement
+                .query_row(
+                    params![key.workspace, key.kind.as_str(), key.value],
+                    |row| row.get(0),
+                )
+                .optional()?)
         })
         .collect()
 }

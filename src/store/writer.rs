@@ -98,7 +98,7 @@ struct Task<F, A, T> {
     isolation: Isolation,
     rows: usize,
     /// Its part of the queue's bytes, given back when it is answered.
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
     work: F,
     after_commit: A,
     result: Option<Result<T>>,
@@ -138,9 +138,12 @@ where
         let Self {
             after_commit,
             result,
+            room,
             reply,
             ..
         } = *self;
+        // Before the answer: who hears it may come again at once.
+        drop(room);
         let answer = match (outcome, result) {
             (Ok(()), Some(Ok(value))) => {
                 after_commit(&value);
@@ -301,7 +304,7 @@ fn task<T: Send + 'static>(
         Box::new(Task {
             isolation,
             rows,
-            _room: room,
+            room,
             work,
             after_commit,
             result: None,
