@@ -98,7 +98,7 @@ struct Task<F, A, T> {
     isolation: Isolation,
     rows: usize,
     /// Its part of the queue's bytes, given back when it is answered.
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
     work: F,
     after_commit: A,
     result: Option<Result<T>>,
@@ -139,6 +139,7 @@ where
             after_commit,
             result,
             reply,
+            room,
             ..
         } = *self;
         let answer = match (outcome, result) {
@@ -152,6 +153,8 @@ where
                 "a job was committed without running"
             ))),
         };
+        // First the room, so that whoever hears the answer finds it free.
+        drop(room);
         // A caller that went away is normal: its event is on disk all the same.
         let _ = reply.send(answer);
     }
@@ -301,7 +304,7 @@ fn task<T: Send + 'static>(
         Box::new(Task {
             isolation,
             rows,
-            _room: room,
+            room,
             work,
             after_commit,
             result: None,
