@@ -3,7 +3,6 @@
 //! It knows Rust's tokens and paths, no more; the unit checks below show that each law can fail.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     reason = "a helper that fails fails the test that called it"
 )]
 

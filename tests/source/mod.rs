@@ -150,7 +150,7 @@ pub(crate) fn read_folder(folder: &Path) -> Files {
             if path.is_dir() {
                 read(root, &path, files);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(root).unwrap().to_str().expect("UTF-8");
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap();
                 files.insert(
                     name.replace('\\', "/"),
                     std::fs::read_to_string(&path).unwrap(),
