@@ -150,7 +150,7 @@ fn statements(text: &str) -> Vec<Result<String, String>> {
         let argument = at + 3 + usize::from(tokens.get(at + 3) == Some(&Token::Mark('&')));
         let written = match tokens.get(argument) {
             // The parameters of a statement that was prepared before.
-            Some(Token::Mark('[' | '(')) => continue,
+            Some(Token::Mark('[')) if argument == at + 3 => continue,
             Some(Token::Word(word)) if word == "params" => continue,
             Some(Token::Word(name)) if name != "format" => names
                 .iter()
@@ -319,7 +319,9 @@ fn every_statement_is_found_or_said_to_be_unreadable() {
         "let sql = format!(\"{COLUMNS} WHERE {condition}\"); c.prepare(&sql);",
         "let sql = format!(\"{COLUMNS} LIMIT {}\", 1); c.prepare(&sql);",
         "let mut sql = String::new(); sql.push_str(\"SELECT 1\"); c.prepare(&sql);",
-        "c.execute(&(a + b), x);".replace("&(", "&whole(").as_str(),
+        "c.execute(&(a + b), []);",
+        "c.execute((a + b).as_str(), []);",
+        "c.execute(&[a, b].concat(), []);",
         "Connection::execute(c, \"SELECT 1\", []);",
         "c.execute(concat!(\"SELECT\", \" 1\"), []);",
     ] {

@@ -140,6 +140,7 @@ where
             result,
             room,
             reply,
+            room,
             ..
         } = *self;
         // Before the answer: who hears it may come again at once.
@@ -155,6 +156,8 @@ where
                 "a job was committed without running"
             ))),
         };
+        // First the room, so that whoever hears the answer finds it free.
+        drop(room);
         // A caller that went away is normal: its event is on disk all the same.
         let _ = reply.send(answer);
     }
