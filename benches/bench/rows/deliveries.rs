@@ -182,6 +182,9 @@ fn go_the_way(
     let rate = attempts as f64 / began.elapsed().as_secs_f64();
     marks.load_mb.push(served.memory_mb("VmHWM")?);
     check_attempts(&look)?;
+    while look.lag_ms()? > 0 && began.elapsed() < PATIENCE {
+        std::thread::sleep(LOOK);
+    }
     let is_finished = !look.is_owed()? && look.lag_ms()? == 0;
     drop(served);
     marks.wal_bytes = marks.wal_bytes.max(watch.end()?.wal_bytes);

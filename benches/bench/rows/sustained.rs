@@ -16,9 +16,11 @@ const MAX_LAG_MS: i64 = 1_000;
 const MIN_ANSWERED: f64 = 0.98;
 /// A run that is lost already is not waited for.
 const LOOK: Duration = Duration::from_millis(100);
-/// A rate that was not held is lowered to this much of it.
+/// A rate that was held for moments is lowered to this much of it before it is held at length, and
+/// again when it was not.
 const STEP_DOWN: f64 = 0.93;
-const MAX_HOLDS: usize = 6;
+/// Rates that are tried at length.
+const MAX_HOLDS: usize = 4;
 
 pub(super) const SECTION: Section = Section {
     name: "sustained ingest",
@@ -64,6 +66,7 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
         }
     }
     for _ in 0..MAX_HOLDS {
+        found *= STEP_DOWN;
         let held = stage
             .machine
             .undisturbed(|| hold(&seeded.copy()?, &binary, &list, found, scale.hold))?;
@@ -80,7 +83,6 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
             stage.note_wal(held.wal_bytes);
             return Ok(());
         }
-        found *= STEP_DOWN;
     }
     anyhow::bail!("no rate was held; the last one tried was {found:.0} a second")
 }
