@@ -140,11 +140,8 @@ where
             result,
             room,
             reply,
-            room,
             ..
         } = *self;
-        // Before the answer: who hears it may come again at once.
-        drop(room);
         let answer = match (outcome, result) {
             (Ok(()), Some(Ok(value))) => {
                 after_commit(&value);
