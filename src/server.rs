@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use url::Url;
 
@@ -47,6 +48,7 @@ const ABANDON_TIMEOUT: Duration = Duration::from_millis(500);
 /// What the writer, the projector and the sweeper still hold is on disk well within this time. With the drain of
 /// requests and attempts it adds up to less than the 30 seconds of promise 13.
 const THREAD_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections that may wait to be accepted (promise 17).
 const ACCEPT_BACKLOG: u32 = 4_096;
 
 /// A box that serves.
@@ -83,7 +85,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let files = Files::prepare(&config.data_dir)?;
     let lock = files.lock_for_server()?;
     // Before anything is sent: a port that is taken must not cost anyone a delivery.
-    let listener = TcpListener::bind(config.listen).with_context(|| {
+    let listener = bind(config.listen).with_context(|| {
         format!(
             "listening on {}; is another program using the port?",
             config.listen
@@ -173,6 +175,19 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     })
 }
 
+/// A listening socket whose backlog is ours: the standard library's own has room for 128.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // As the standard library does: a box that starts again gets its port back at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(ACCEPT_BACKLOG)?.into_std()
+}
+
 /// The token for the first user and the link that carries it, while there is no user.
 fn setup(has_users: bool, public_url: &Url) -> anyhow::Result<(SetupToken, Option<Url>)> {
     if has_users {
@@ -214,7 +229,6 @@ fn listen(
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(REQUEST_HEAD_TIMEOUT)
         .shutdown_timeout(HTTP_DRAIN_S)
-        .backlog(ACCEPT_BACKLOG)
         .listen(listener)?
         .run())
 }

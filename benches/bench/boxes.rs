@@ -32,7 +32,6 @@ const NOWHERE: &str = "http://127.0.0.1:9/";
 const NEVER: &str = "never.sent";
 /// Every commands' ids come from a node of their own; 0 is the server's.
 const NODE: u16 = 1;
-const MAX_RECEIVERS: u8 = 32;
 
 /// A workspace with a key, a webhook and an owner.
 #[derive(Debug, Clone)]
@@ -77,14 +76,14 @@ impl Folder {
         Self::furnish(root, &[(NOWHERE.to_owned(), NEVER)])
     }
 
-    /// A folder with 32 workspaces, each with a webhook that wants everything, on an address of
+    /// A folder with some workspaces, each with a webhook that wants everything, on an address of
     /// its own: a box keeps few idle connections to one receiver, as it should.
     ///
     /// # Errors
     /// When the disk or the box's rules refuse.
-    pub(crate) fn sending(root: &Path, sink: &Served) -> anyhow::Result<Self> {
+    pub(crate) fn sending(root: &Path, sink: &Served, workspaces: u8) -> anyhow::Result<Self> {
         let (_, port) = sink.authority().rsplit_once(':').context("no port")?;
-        let receivers: Vec<_> = (1..=MAX_RECEIVERS)
+        let receivers: Vec<_> = (1..=workspaces)
             .map(|n| (format!("http://127.0.0.{n}:{port}/"), "*"))
             .collect();
         Self::furnish(root, &receivers)

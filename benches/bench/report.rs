@@ -64,6 +64,7 @@ pub(crate) const ROWS: &[Row] = &[
     shown("bytes_event_delivered", "bytes"),
     at_least("delivery_vs_sink", "of sink", 0.40),
     at_least("path_vs_noop", "of no-op", 0.22),
+    shown("path_32_vs_noop", "of no-op"),
     shown("path_p50_ms_200", "ms"),
     shown("path_p99_ms_200", "ms"),
     at_most("path_p50_ms_600", "ms", 0.5),

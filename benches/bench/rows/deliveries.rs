@@ -1,5 +1,7 @@
 //! What leaves: how fast a backlog is delivered, how fast events go all the way from a request to a
-//! recorded attempt, and how long one takes when there are few. 32 webhooks on 32 addresses.
+//! recorded attempt, and how long one takes when there are few. The way of an event is measured in one
+//! workspace with one webhook, and in 32 of each: every index that begins with a workspace or a webhook
+//! has one right edge for each of them, and a commit writes a page at every edge that it touches.
 
 use super::Section;
 use crate::boxes::{Folder, Writing};
@@ -14,7 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Distinct requests: a few hundred users in each of the 32 workspaces.
+/// Workspaces, each with a webhook on an address of its own, where there are many.
+const MANY: u8 = 32;
+/// Distinct requests, divided between the workspaces.
 const REQUESTS: u64 = 16_000;
 /// As many connections as the box has attempts on their way at most.
 const SINK_CONNECTIONS: u32 = 256;
@@ -29,6 +33,7 @@ pub(super) const SECTION: Section = Section {
     rows: &[
         "delivery_vs_sink",
         "path_vs_noop",
+        "path_32_vs_noop",
         "rss_idle_mb",
         "rss_load_mb",
         "bytes_event_delivered",
@@ -49,6 +54,14 @@ pub(super) const LATENCY: Section = Section {
     run: run_latency,
 };
 
+/// What is measured on the way of events in one workspace.
+const PATH: [&str; 4] = [
+    "path_vs_noop",
+    "rss_idle_mb",
+    "rss_load_mb",
+    "bytes_event_delivered",
+];
+
 fn run(stage: &mut Stage) -> anyhow::Result<()> {
     if stage.wants("delivery_vs_sink") {
         run_backlog(stage)?;
@@ -58,7 +71,7 @@ fn run(stage: &mut Stage) -> anyhow::Result<()> {
 
 fn run_backlog(stage: &mut Stage) -> anyhow::Result<()> {
     let sink = Served::start(&mut program("--sink")?)?;
-    let folder = Folder::sending(stage.root(), &sink)?;
+    let folder = Folder::sending(stage.root(), &sink, MANY)?;
     folder.write(Writing {
         events: stage.scale.backlog,
         owed: true,
@@ -117,9 +130,38 @@ struct Marks {
 
 fn run_path(stage: &mut Stage) -> anyhow::Result<()> {
     let sink = Served::start(&mut program("--sink")?)?;
-    let folder = Folder::sending(stage.root(), &sink)?;
+    let mut marks = Marks::default();
+    if stage.wants_any(&PATH) {
+        race(stage, &sink, 1, "path_vs_noop", &mut marks)?;
+        stage.add("rss_idle_mb", &marks.idle_mb, "after the start")?;
+        stage.add(
+            "rss_load_mb",
+            &marks.load_mb,
+            "the most, taking in, projecting and delivering",
+        )?;
+        if !marks.bytes.is_empty() {
+            let of = "with its projections, message, delivery and attempt";
+            stage.add("bytes_event_delivered", &marks.bytes, of)?;
+        }
+    }
+    if stage.wants("path_32_vs_noop") {
+        race(stage, &sink, MANY, "path_32_vs_noop", &mut marks)?;
+    }
+    stage.note_wal(marks.wal_bytes);
+    Ok(())
+}
+
+/// The whole way of events in a number of workspaces against the no-op handler.
+fn race(
+    stage: &mut Stage,
+    sink: &Served,
+    workspaces: u8,
+    row: &str,
+    marks: &mut Marks,
+) -> anyhow::Result<()> {
+    let folder = Folder::sending(stage.root(), sink, workspaces)?;
     let list = traffic::jimo(&folder.keys(), REQUESTS);
-    let requests = stage.prepare("path", &list)?;
+    let requests = stage.prepare(row, &list)?;
     let own_key: Vec<_> = list
         .iter()
         .filter(|request| request.key == folder.tenant().key)
@@ -128,36 +170,18 @@ fn run_path(stage: &mut Stage) -> anyhow::Result<()> {
     let noop_requests = stage.prepare("path-noop", &own_key)?;
     let noop = stage.noop(&folder.tenant().key)?;
     let (binary, seconds) = (stage.binary.clone(), stage.scale.run_s);
-    let marks = RefCell::new(Marks::default());
+    let met = RefCell::new(marks);
     let mut contenders: Vec<Contender<'_>> = vec![
         against(&noop, &noop_requests, 64, seconds),
         Box::new(|| {
             let folder = folder.copy()?;
-            go_the_way(
-                &folder,
-                &binary,
-                &requests,
-                seconds,
-                &mut marks.borrow_mut(),
-            )
+            go_the_way(&folder, &binary, &requests, seconds, &mut met.borrow_mut())
         }),
     ];
-    let scores = stage.contest(stage.scale.rounds.min(3), &mut contenders)?;
+    let rounds = if workspaces == 1 { 3 } else { 2 };
+    let scores = stage.contest(stage.scale.rounds.min(rounds), &mut contenders)?;
     drop(contenders);
-    let marks = marks.into_inner();
-    stage.note_wal(marks.wal_bytes);
-    stage.add("path_vs_noop", &scores.ratios(1, 0), scores.words(1, 0))?;
-    stage.add("rss_idle_mb", &marks.idle_mb, "after the start")?;
-    stage.add(
-        "rss_load_mb",
-        &marks.load_mb,
-        "the most, taking in, projecting and delivering",
-    )?;
-    if !marks.bytes.is_empty() {
-        let of = "with its projections, message, delivery and attempt";
-        stage.add("bytes_event_delivered", &marks.bytes, of)?;
-    }
-    Ok(())
+    stage.add(row, &scores.ratios(1, 0), scores.words(1, 0))
 }
 
 /// Takes events in for a time and waits until all of them are delivered: events that went all the
@@ -200,7 +224,7 @@ fn go_the_way(
 
 fn run_latency(stage: &mut Stage) -> anyhow::Result<()> {
     let sink = Served::start(program("--sink")?.arg("timed"))?;
-    let folder = Folder::sending(stage.root(), &sink)?;
+    let folder = Folder::sending(stage.root(), &sink, 1)?;
     let list = traffic::jimo_timed(&folder.keys(), REQUESTS);
     let requests = stage.prepare("timed", &list)?;
     let (binary, scale) = (stage.binary.clone(), stage.scale);
