@@ -6,7 +6,9 @@ use crate::store::deliveries::OwedDelivery;
 use std::collections::{HashSet, VecDeque};
 
 /// At most this many deliveries of one webhook wait in memory; the rest of a backlog is in the file.
-pub(super) const READY_LIMIT: usize = 256;
+pub(super) const READY_LIMIT: usize = 512;
+/// With this many left the file is read again, so that sending does not wait for the reading.
+const READ_AGAIN_AT: usize = READY_LIMIT / 4;
 
 /// One webhook's lane.
 #[derive(Debug, Default)]
@@ -72,7 +74,7 @@ impl Lane {
     pub(super) fn begin_reading(&mut self) -> Option<usize> {
         let begins = self.is_active
             && self.has_more
-            && self.ready.is_empty()
+            && self.ready.len() <= READ_AGAIN_AT
             && self.settled_meanwhile.is_none();
         if !begins {
             return None;
