@@ -34,7 +34,7 @@ const WRITER_QUEUE: usize = 8_192;
 const WRITER_QUEUE_BYTES: usize = 64 * 1_024 * 1_024;
 /// Events in one transaction at most; a batch is never split.
 const WRITER_GROUP: usize = 1_024;
-/// Senders' own keys of events that are remembered; the oldest are forgotten first.
+/// Senders' own keys of events that are remembered; when there are more, the oldest quarter is forgotten.
 const DEDUP_KEYS: usize = 7_000_000;
 /// A sender's own key of an event is remembered for this long, unless there are too many.
 const DEDUP_WINDOW_MS: i64 = 24 * 3_600_000;
