@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 /// The map is in this many parts, so that none takes long to grow: the writer waits for it.
 const PARTS: usize = 256;
+/// Events that are read at once. One reading of a whole day would keep the WAL from starting anew for
+/// as long as it takes (promise 8).
+const SLICE_EVENTS: usize = 65_536;
 /// After a failure the log is read again this much later.
 const SETBACK: Duration = Duration::from_secs(1);
 
@@ -68,10 +71,17 @@ impl DedupWindow {
     }
 
     fn load(&self, readers: &Readers, now_ms: i64) -> Result<()> {
-        let from = EventId::first_at(now_ms - self.limits.window_ms);
-        events::each_key(&*readers.get()?, from, |workspace, key, id| {
-            self.remember(self.hash(workspace, key), id);
-        })?;
+        let reader = readers.get()?;
+        // What comes meanwhile has no keys: those who bring one wait until this is over.
+        let end = events::last_id(&reader)?;
+        let mut after = EventId::first_at(now_ms - self.limits.window_ms);
+        while after < end {
+            let last = events::each_key(&reader, after, SLICE_EVENTS, |workspace, key, id| {
+                self.remember(self.hash(workspace, key), id);
+            })?;
+            let Some(last) = last else { break };
+            after = last;
+        }
         self.loaded.send_replace(true);
         Ok(())
     }

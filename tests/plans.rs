@@ -47,10 +47,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "and activating or deleting it settles all of that at once",
     ),
     (
-        "FROM event WHERE id >= ?1 AND dedup_key IS NOT NULL",
-        "read once at the start, from a day ago on, beside the box at work",
-    ),
-    (
         "FROM event WHERE id > ?1 AND id <= ?2 ORDER BY id",
         "a window of the log, whose end was looked for so that it has at most 65,536 events",
     ),

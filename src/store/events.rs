@@ -210,24 +210,31 @@ pub fn with_key(
         .optional()?)
 }
 
-/// Calls `each` with the workspace, key and id of every event with a sender's own key from `from` on.
+/// Calls `each` with the workspace, key and id of those of the log's next `limit` events that have a
+/// sender's own key; says which event was the last that was looked at, `None` at the log's end.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn each_key(
     connection: &Connection,
-    from: EventId,
+    after: EventId,
+    limit: usize,
     mut each: impl FnMut(WorkspaceId, &str, EventId),
-) -> Result<()> {
+) -> Result<Option<EventId>> {
     let mut statement = connection.prepare_cached(
-        "SELECT workspace_id, dedup_key, id FROM event WHERE id >= ?1 AND dedup_key IS NOT NULL",
+        "SELECT id, workspace_id, dedup_key FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
-    let mut rows = statement.query([from])?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![after, limit])?;
+    let mut last = None;
     while let Some(row) = rows.next()? {
-        let key = row.get_ref(1)?.as_str().map_err(Error::internal)?;
-        each(row.get(0)?, key, row.get(2)?);
+        let id = row.get(0)?;
+        if let Some(key) = row.get_ref(2)?.as_str_or_null().map_err(Error::internal)? {
+            each(row.get(1)?, key, id);
+        }
+        last = Some(id);
     }
-    Ok(())
+    Ok(last)
 }
 
 /// The log's last id, 0 when it is empty.
