@@ -4,6 +4,7 @@
 use super::attempt::{self, Made, Target, Tools};
 use super::lane::{Lane, READY_LIMIT};
 use super::record::{self, Fate, Recorded};
+use super::timers::Timers;
 use crate::accept::FreshDeliveries;
 use crate::delivery::Trigger;
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::id::{DeliveryId, WebhookId};
 use crate::store::deliveries::{self, OwedDelivery};
 use crate::time::now_ms;
 use crate::webhook::WebhookState;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -92,8 +93,8 @@ struct Dispatcher {
     targets: HashMap<WebhookId, Arc<Target>>,
     /// Lanes that may have something to send or to read, each at most once, taken in turn.
     turns: VecDeque<WebhookId>,
-    /// When a lane's file must be looked at again, Unix milliseconds.
-    timers: BTreeSet<(i64, WebhookId)>,
+    /// When a lane's file must be looked at again.
+    timers: Timers,
     tasks: JoinSet<Done>,
     /// Attempts without an answer so far.
     on_their_way: usize,
@@ -112,7 +113,7 @@ impl Dispatcher {
             lanes: HashMap::new(),
             targets: HashMap::new(),
             turns: VecDeque::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             tasks: JoinSet::new(),
             on_their_way: 0,
             unfinished: 0,
@@ -340,25 +341,14 @@ impl Dispatcher {
         }
     }
 
-    /// One timer a lane, at the earliest time: the reading that it causes finds the next one.
     fn set_timer(&mut self, webhook: WebhookId, at_ms: i64) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else {
-            return;
-        };
-        if lane
-            .rings_at_ms
-            .is_some_and(|rings_at_ms| rings_at_ms <= at_ms)
-        {
-            return;
+        if self.lanes.contains_key(&webhook) {
+            self.timers.set(webhook, at_ms);
         }
-        if let Some(later_ms) = lane.rings_at_ms.replace(at_ms) {
-            self.timers.remove(&(later_ms, webhook));
-        }
-        self.timers.insert((at_ms, webhook));
     }
 
     fn until_next_timer(&self) -> Duration {
-        let Some((at_ms, _)) = self.timers.first() else {
+        let Some(at_ms) = self.timers.next_ms() else {
             return LOOK;
         };
         let wait_ms = u64::try_from(at_ms - now_ms()).unwrap_or(0);
@@ -374,14 +364,7 @@ impl Dispatcher {
 
     fn ring_timers(&mut self) {
         let now_ms = now_ms();
-        while let Some((at_ms, webhook)) = self.timers.first().copied() {
-            if at_ms > now_ms {
-                break;
-            }
-            self.timers.pop_first();
-            if let Some(lane) = self.lanes.get_mut(&webhook) {
-                lane.rings_at_ms = None;
-            }
+        while let Some(webhook) = self.timers.ring(now_ms) {
             self.look_again(webhook);
         }
     }

@@ -24,8 +24,6 @@ pub(super) struct Lane {
     settled_meanwhile: Option<HashSet<DeliveryId>>,
     /// Whether the webhook sends at all.
     is_active: bool,
-    /// When the dispatcher's timer rings for it, Unix milliseconds: the earliest time that is known.
-    pub(super) rings_at_ms: Option<i64>,
     /// Whether it stands in the dispatcher's queue of turns.
     pub(super) has_turn: bool,
 }

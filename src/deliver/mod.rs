@@ -10,6 +10,7 @@ mod dispatcher;
 mod lane;
 mod record;
 pub mod sender;
+mod timers;
 
 use crate::accept::FreshDeliveries;
 use crate::error::{Error, Kind, Result};

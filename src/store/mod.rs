@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod deliveries;
 pub mod events;
 mod files;
+mod group;
 pub mod history;
 pub mod profiles;
 pub mod projection;

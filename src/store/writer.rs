@@ -1,6 +1,7 @@
 //! The one writer: a thread that takes what has arrived, runs it as one transaction, commits with
 //! an fsync, and only then answers (promises 1 and 2). It knows no table; jobs do.
 
+use super::group::{GroupFailure, Isolation, Job, run_group, take_group};
 use crate::error::{Error, Kind, Result};
 use rusqlite::Connection;
 use std::collections::VecDeque;
@@ -32,66 +33,6 @@ pub struct Weight {
 impl Weight {
     /// What the box itself finds out or is told weighs next to nothing.
     const LIGHT: Self = Self { rows: 1, bytes: 0 };
-}
-
-/// Why a whole group came to nothing. Kept small and `Clone`, since every job of the group hears it.
-#[derive(Debug, Clone)]
-enum GroupFailure {
-    /// Another process held the lock for longer than the busy timeout.
-    Locked,
-    /// No space left.
-    Full,
-    /// The disk failed: nothing after it can be trusted (promise 4).
-    Fatal(Arc<str>),
-    /// Anything else.
-    Other(Arc<str>),
-}
-
-impl GroupFailure {
-    /// Only the cause is kept, in words: the message comes back with [`GroupFailure::to_error`].
-    fn of(error: &Error) -> Self {
-        let why = error.source().map_or_else(
-            || error.message().to_owned(),
-            |source| format!("{source:#}"),
-        );
-        match error.code() {
-            super::FILE_LOCKED => Self::Locked,
-            super::DISK_FULL => Self::Full,
-            super::DISK_FAILED => Self::Fatal(why.into()),
-            _ => Self::Other(why.into()),
-        }
-    }
-
-    fn to_error(&self) -> Error {
-        match self {
-            Self::Locked => super::file_locked(),
-            Self::Full => super::disk_full(),
-            Self::Fatal(why) => super::disk_failed().with_source(anyhow::anyhow!("{why}")),
-            Self::Other(why) => Error::internal(anyhow::anyhow!("{why}")),
-        }
-    }
-}
-
-/// How a job's statements are set apart from its group's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Isolation {
-    /// In a transaction of its own: nobody waits longer for an answer because of it.
-    Alone,
-    /// In a savepoint of its own: it may fail alone.
-    Savepoint,
-    /// In the group's transaction: it is not expected to fail, and when one does, the group is
-    /// run again with savepoints, so that it fails alone after all.
-    Group,
-}
-
-trait Job: Send {
-    fn isolation(&self) -> Isolation;
-    /// Rows that it appends to the log.
-    fn rows(&self) -> usize;
-    /// Runs the statements; may be called again after a rollback.
-    fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure>;
-    /// Answers, after the commit or the failure.
-    fn finish(self: Box<Self>, outcome: std::result::Result<(), GroupFailure>);
 }
 
 struct Task<F, A, T> {
@@ -369,102 +310,6 @@ fn run(
             return;
         }
     }
-}
-
-/// The jobs that are committed together. A change ends its group: what it publishes after its commit
-/// (a webhook paused, a key revoked) is then what the next job works with.
-fn take_group(waiting: &mut VecDeque<Box<dyn Job>>, limit: usize) -> Vec<Box<dyn Job>> {
-    let mut end = 0;
-    let mut rows = 0;
-    for job in waiting.iter() {
-        let isolation = job.isolation();
-        rows += job.rows();
-        if end > 0 && (isolation == Isolation::Alone || rows > limit) {
-            break;
-        }
-        end += 1;
-        if isolation != Isolation::Group {
-            break;
-        }
-    }
-    waiting.drain(..end).collect()
-}
-
-fn run_group(
-    connection: &Connection,
-    jobs: &mut [Box<dyn Job>],
-) -> std::result::Result<(), GroupFailure> {
-    match try_group(connection, jobs, false) {
-        Err(TryFailure::Job) => match try_group(connection, jobs, true) {
-            Err(TryFailure::Group(failure)) => Err(failure),
-            Err(TryFailure::Job) => Err(GroupFailure::Other(
-                "a job failed outside its savepoint".into(),
-            )),
-            Ok(()) => Ok(()),
-        },
-        Err(TryFailure::Group(failure)) => Err(failure),
-        Ok(()) => Ok(()),
-    }
-}
-
-enum TryFailure {
-    /// A job without a savepoint failed; the group must be run again with savepoints.
-    Job,
-    /// The transaction itself failed.
-    Group(GroupFailure),
-}
-
-impl From<rusqlite::Error> for TryFailure {
-    fn from(e: rusqlite::Error) -> Self {
-        Self::Group(GroupFailure::of(&e.into()))
-    }
-}
-
-fn try_group(
-    connection: &Connection,
-    jobs: &mut [Box<dyn Job>],
-    isolate_all: bool,
-) -> std::result::Result<(), TryFailure> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let outcome = run_jobs(connection, jobs, isolate_all).and_then(|()| {
-        connection.prepare_cached("COMMIT")?.execute([])?;
-        Ok(())
-    });
-    if outcome.is_err() && !connection.is_autocommit() {
-        // SQLite has rolled back by itself after some failures; where it has not, this does.
-        let _ = connection.execute_batch("ROLLBACK");
-    }
-    outcome
-}
-
-fn run_jobs(
-    connection: &Connection,
-    jobs: &mut [Box<dyn Job>],
-    isolate_all: bool,
-) -> std::result::Result<(), TryFailure> {
-    for job in jobs {
-        let in_savepoint = isolate_all || job.isolation() != Isolation::Group;
-        if in_savepoint {
-            connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-        }
-        let Err(failure) = job.run(connection) else {
-            if in_savepoint {
-                connection.prepare_cached("RELEASE job")?.execute([])?;
-            }
-            continue;
-        };
-        // The next statement would meet the same disk, or the transaction is gone already.
-        if matches!(failure, GroupFailure::Full | GroupFailure::Fatal(_))
-            || connection.is_autocommit()
-        {
-            return Err(TryFailure::Group(failure));
-        }
-        if !in_savepoint {
-            return Err(TryFailure::Job);
-        }
-        connection.execute_batch("ROLLBACK TO job; RELEASE job")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
