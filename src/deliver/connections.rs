@@ -69,6 +69,8 @@ impl Connections {
     pub fn new(rules: ConnectionRules) -> anyhow::Result<Self> {
         let mut protocol = http1::Builder::new();
         protocol.max_buf_size(rules.response_head_bytes);
+        // A request is small: put together it goes out at less cost than in two parts.
+        protocol.writev(false);
         Ok(Self {
             connector: connect::connector(rules.connect)?,
             protocol,

@@ -12,7 +12,8 @@ use crate::id::{DeliveryId, WebhookId};
 use crate::store::deliveries::{self, OwedDelivery};
 use crate::time::now_ms;
 use crate::webhook::WebhookState;
-use std::collections::{HashMap, VecDeque};
+use rusqlite::Connection;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -20,6 +21,8 @@ use tokio::task::JoinSet;
 
 /// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
 const SETBACK_MS: i64 = 1_000;
+/// Webhooks whose backlogs are read in one go at most.
+const READ_TOGETHER: usize = 64;
 /// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
 /// that nobody uses are to be closed.
 const LOOK: Duration = Duration::from_secs(15);
@@ -36,6 +39,7 @@ pub(super) async fn run(
     let mut arrived = Vec::new();
     loop {
         dispatcher.launch(&fresh);
+        dispatcher.read();
         dispatcher.record();
         dispatcher.close_idle_connections();
         let sleep = dispatcher.until_next_timer();
@@ -71,10 +75,10 @@ enum Done {
     Attempt(Made),
     /// Attempts were recorded, or recording them failed.
     Recorded(Vec<Recorded>),
-    /// A webhook's backlog was read.
+    /// The backlogs of these webhooks were read.
     Reading {
-        webhook: WebhookId,
-        backlog: Result<Backlog>,
+        webhooks: Vec<WebhookId>,
+        backlogs: Result<Vec<Backlog>>,
     },
     /// A delivery that a person asked for was looked up.
     Lookup(Result<Option<OwedDelivery>>),
@@ -93,6 +97,9 @@ struct Dispatcher {
     targets: HashMap<WebhookId, Arc<Target>>,
     /// Lanes that may have something to send or to read, each at most once, taken in turn.
     turns: VecDeque<WebhookId>,
+    /// Lanes whose backlog is to be read next.
+    unread: HashSet<WebhookId>,
+    is_reading: bool,
     /// When a lane's file must be looked at again.
     timers: Timers,
     tasks: JoinSet<Done>,
@@ -113,6 +120,8 @@ impl Dispatcher {
             lanes: HashMap::new(),
             targets: HashMap::new(),
             turns: VecDeque::new(),
+            unread: HashSet::new(),
+            is_reading: false,
             timers: Timers::default(),
             tasks: JoinSet::new(),
             on_their_way: 0,
@@ -179,8 +188,8 @@ impl Dispatcher {
                 self.give_turn(webhook);
                 rest += 1;
                 self.send(owed, Trigger::Automatic);
-            } else if let Some(limit) = lane.begin_reading() {
-                self.read(webhook, limit);
+            } else if lane.wants_reading() {
+                self.unread.insert(webhook);
             }
         }
     }
@@ -232,22 +241,28 @@ impl Dispatcher {
         });
     }
 
-    fn read(&mut self, webhook: WebhookId, limit: usize) {
+    /// Reads the backlogs that are wanted, all within one look at the file: deliveries of many webhooks
+    /// lie on the same pages, and what a reader has cached is worth nothing after the next commit.
+    fn read(&mut self) {
+        if self.is_reading || self.unread.is_empty() {
+            return;
+        }
+        let mut wanted = Vec::new();
+        let next: Vec<_> = self.unread.iter().copied().take(READ_TOGETHER).collect();
+        for webhook in next {
+            self.unread.remove(&webhook);
+            let lane = self.lanes.get_mut(&webhook);
+            wanted.extend(lane.and_then(Lane::begin_reading).map(|limit| (webhook, limit)));
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        self.is_reading = true;
         let readers = self.tools.readers.clone();
         self.tasks.spawn(async move {
-            let backlog = in_background(move || {
-                let reader = readers.get()?;
-                let now_ms = now_ms();
-                let due = deliveries::due(&reader, webhook, now_ms, limit)?;
-                let next_due_ms = deliveries::next_due_ms(&reader, webhook, now_ms)?;
-                Ok(Backlog {
-                    is_full: due.len() >= limit,
-                    due,
-                    next_due_ms,
-                })
-            })
-            .await;
-            Done::Reading { webhook, backlog }
+            let webhooks = wanted.iter().map(|(webhook, _)| *webhook).collect();
+            let backlogs = in_background(move || backlogs(&*readers.get()?, &wanted)).await;
+            Done::Reading { webhooks, backlogs }
         });
     }
 
@@ -266,7 +281,7 @@ impl Dispatcher {
                 self.is_recording = false;
                 recorded.into_iter().for_each(|one| self.finish_record(one));
             }
-            Ok(Done::Reading { webhook, backlog }) => self.finish_reading(webhook, backlog),
+            Ok(Done::Reading { webhooks, backlogs }) => self.finish_reading(webhooks, backlogs),
             Ok(Done::Lookup(Ok(Some(owed)))) => self.send(owed, Trigger::Manual),
             Ok(Done::Lookup(Ok(None))) => {}
             Ok(Done::Lookup(Err(e))) => {
@@ -314,23 +329,34 @@ impl Dispatcher {
         }
     }
 
-    fn finish_reading(&mut self, webhook: WebhookId, backlog: Result<Backlog>) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else {
-            return;
-        };
-        match backlog {
-            Ok(backlog) => {
-                lane.finish_reading(backlog.due, backlog.is_full);
-                self.give_turn(webhook);
-                if let Some(next_ms) = backlog.next_due_ms {
-                    self.set_timer(webhook, next_ms);
+    fn finish_reading(&mut self, webhooks: Vec<WebhookId>, backlogs: Result<Vec<Backlog>>) {
+        self.is_reading = false;
+        match backlogs {
+            Ok(backlogs) => {
+                for (webhook, backlog) in webhooks.into_iter().zip(backlogs) {
+                    self.take_backlog(webhook, backlog);
                 }
             }
             Err(e) => {
-                tracing::error!(error = %e, %webhook, "a webhook's backlog could not be read");
-                lane.finish_reading(Vec::new(), false);
-                self.set_timer(webhook, now_ms() + SETBACK_MS);
+                tracing::error!(error = %e, "the backlogs of webhooks could not be read");
+                for webhook in webhooks {
+                    if let Some(lane) = self.lanes.get_mut(&webhook) {
+                        lane.finish_reading(Vec::new(), false);
+                    }
+                    self.set_timer(webhook, now_ms() + SETBACK_MS);
+                }
             }
+        }
+    }
+
+    fn take_backlog(&mut self, webhook: WebhookId, backlog: Backlog) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else {
+            return;
+        };
+        lane.finish_reading(backlog.due, backlog.is_full);
+        self.give_turn(webhook);
+        if let Some(next_ms) = backlog.next_due_ms {
+            self.set_timer(webhook, next_ms);
         }
     }
 
@@ -390,6 +416,22 @@ impl Dispatcher {
             );
         }
     }
+}
+
+/// What some webhooks are owed by now, each with how much of it to read at most.
+fn backlogs(connection: &Connection, wanted: &[(WebhookId, usize)]) -> Result<Vec<Backlog>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let now_ms = now_ms();
+    let backlog = |(webhook, limit): &(WebhookId, usize)| {
+        let due = deliveries::due(&snapshot, *webhook, now_ms, *limit)?;
+        let next_due_ms = deliveries::next_due_ms(&snapshot, *webhook, now_ms)?;
+        Ok(Backlog {
+            is_full: due.len() >= *limit,
+            due,
+            next_due_ms,
+        })
+    };
+    wanted.iter().map(backlog).collect()
 }
 
 async fn in_background<T: Send + 'static>(

@@ -68,13 +68,17 @@ impl Lane {
         self.has_more = self.is_active;
     }
 
-    /// Whether to read the file now, and how many rows; if so, the reading has begun.
-    pub(super) fn begin_reading(&mut self) -> Option<usize> {
-        let begins = self.is_active
+    /// Whether the file should be read, and is not being read.
+    pub(super) fn wants_reading(&self) -> bool {
+        self.is_active
             && self.has_more
             && self.ready.len() <= READ_AGAIN_AT
-            && self.settled_meanwhile.is_none();
-        if !begins {
+            && self.settled_meanwhile.is_none()
+    }
+
+    /// How many rows to read now, if it still wants any; if so, the reading has begun.
+    pub(super) fn begin_reading(&mut self) -> Option<usize> {
+        if !self.wants_reading() {
             return None;
         }
         self.has_more = false;

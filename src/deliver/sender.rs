@@ -15,6 +15,7 @@ use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode, Uri};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use url::Position;
@@ -145,11 +146,12 @@ pub async fn attempt(
         Ok(request) => {
             outcome.request_headers = readable(request.headers());
             let cap = limits.response_body_bytes;
-            let exchange = exchange(connections, endpoint, request, cap, &mut outcome);
-            if tokio::time::timeout(limits.total_timeout, exchange)
-                .await
-                .is_err()
-            {
+            let is_late = {
+                // Pinned here: it is large, and would otherwise be copied into the timeout's future.
+                let exchange = pin!(exchange(connections, endpoint, request, cap, &mut outcome));
+                tokio::time::timeout(limits.total_timeout, exchange).await.is_err()
+            };
+            if is_late {
                 let detail = format!("no whole answer within {:?}", limits.total_timeout);
                 outcome.error = Some((ErrorClass::Timeout, detail));
             }
