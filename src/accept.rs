@@ -3,6 +3,7 @@
 //! follow the log. Knows no dialect and no HTTP.
 
 use crate::dedup::DedupWindow;
+use crate::delivery::Standing;
 use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
 use crate::id::{EventId, IdGenerator, MessageId};
@@ -267,7 +268,7 @@ fn owe(
             webhook: webhook.id,
             message,
             event: Some(stored.id),
-            due_at_ms: is_due.then_some(event.received_at_ms),
+            is_held: !is_due,
         };
         deliveries::insert_delivery(connection, &delivery)?;
         if is_due {
@@ -276,6 +277,7 @@ fn owe(
                 webhook: webhook.id,
                 message,
                 body,
+                standing: Standing::NEW,
             });
         }
     }

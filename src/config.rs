@@ -52,6 +52,8 @@ const BODY_TIMEOUT_MS: u64 = 20_000;
 const DELIVERY_CONCURRENCY: usize = 256;
 /// Attempts on their way or not yet recorded, in all: a commit of many costs little more than one.
 const UNFINISHED_ATTEMPTS: usize = 1_024;
+/// Bytes of deliveries that wait in memory, in all; the rest of what is owed is in the file.
+const READY_BYTES: usize = 64 * 1_024 * 1_024;
 /// Deliveries on their way to one webhook.
 const WEBHOOK_CONCURRENCY: usize = 8;
 /// Committed deliveries that may wait in memory for the dispatcher; the rest it reads from the file.
@@ -398,6 +400,7 @@ impl Config {
         DispatchLimits {
             concurrency: DELIVERY_CONCURRENCY,
             unfinished: UNFINISHED_ATTEMPTS,
+            ready_bytes: READY_BYTES,
             webhook_concurrency: WEBHOOK_CONCURRENCY,
             schedule: self.retry_schedule.clone(),
             attempt: AttemptLimits {

@@ -1,6 +1,7 @@
 //! The delivery's rules: its states, the retry schedule, and what each class of failure means.
 //! Pure: the clock and the dice are arguments.
 
+use crate::id::AttemptId;
 use std::time::Duration;
 
 /// Where a delivery stands (webhooks.md, "Words").
@@ -235,11 +236,23 @@ pub struct Standing {
     pub attempts: i64,
     /// Attempts of the schedule.
     pub automatic_attempts: i64,
-    /// When the next one is due, Unix milliseconds; `None` unless pending.
+    /// When the next one is due, Unix milliseconds; `None` unless pending, and while it is new: then
+    /// it is due since it was made.
     pub next_attempt_at_ms: Option<i64>,
+    /// The newest attempt.
+    pub last_attempt: Option<AttemptId>,
 }
 
 impl Standing {
+    /// Where a delivery stands that was just made, to be sent at once.
+    pub const NEW: Self = Self {
+        state: DeliveryState::Pending,
+        attempts: 0,
+        automatic_attempts: 0,
+        next_attempt_at_ms: None,
+        last_attempt: None,
+    };
+
     /// Where the delivery stands after one more attempt, which ended at `now_ms`.
     ///
     /// A success settles it, whoever asked for the attempt. A failure moves only the schedule's own
@@ -248,6 +261,7 @@ impl Standing {
     #[must_use]
     pub fn after_attempt(
         self,
+        attempt: AttemptId,
         trigger: Trigger,
         succeeded: bool,
         schedule: &RetrySchedule,
@@ -258,6 +272,7 @@ impl Standing {
         let counted = Self {
             attempts: self.attempts + 1,
             automatic_attempts: self.automatic_attempts + i64::from(is_automatic),
+            last_attempt: Some(attempt),
             ..self
         };
         if succeeded {
@@ -313,24 +328,28 @@ mod tests {
         }
     }
 
+    const ATTEMPT: AttemptId = AttemptId::from_i64(5);
+
     fn waiting(automatic_attempts: i64) -> Standing {
         Standing {
             state: DeliveryState::Pending,
             attempts: automatic_attempts,
             automatic_attempts,
             next_attempt_at_ms: Some(77),
+            last_attempt: None,
         }
     }
 
     #[test]
     fn the_schedule_ends_in_failed() {
         let schedule = RetrySchedule::new(vec![Duration::ZERO, Duration::from_secs(1)]);
-        let once = waiting(0).after_attempt(Trigger::Automatic, false, &schedule, 1_000, 0.5);
+        let once =
+            waiting(0).after_attempt(ATTEMPT, Trigger::Automatic, false, &schedule, 1_000, 0.5);
         assert_eq!(
             (once.state, once.next_attempt_at_ms),
             (DeliveryState::Pending, Some(2_000))
         );
-        let twice = once.after_attempt(Trigger::Automatic, false, &schedule, 2_000, 0.5);
+        let twice = once.after_attempt(ATTEMPT, Trigger::Automatic, false, &schedule, 2_000, 0.5);
         assert_eq!(
             (twice.state, twice.next_attempt_at_ms),
             (DeliveryState::Failed, None)
@@ -340,8 +359,9 @@ mod tests {
     #[test]
     fn a_persons_failed_retry_leaves_the_schedule_alone() {
         let schedule = RetrySchedule::default();
-        let after = waiting(2).after_attempt(Trigger::Manual, false, &schedule, 9, 0.5);
+        let after = waiting(2).after_attempt(ATTEMPT, Trigger::Manual, false, &schedule, 9, 0.5);
         assert_eq!((after.automatic_attempts, after.attempts), (2, 3));
+        assert_eq!(after.last_attempt, Some(ATTEMPT));
         assert_eq!(
             (after.state, after.next_attempt_at_ms),
             (DeliveryState::Pending, Some(77))
@@ -351,7 +371,7 @@ mod tests {
             next_attempt_at_ms: None,
             ..waiting(10)
         };
-        let recovered = failed.after_attempt(Trigger::Manual, true, &schedule, 9, 0.5);
+        let recovered = failed.after_attempt(ATTEMPT, Trigger::Manual, true, &schedule, 9, 0.5);
         assert_eq!(recovered.state, DeliveryState::Succeeded);
     }
 
@@ -363,12 +383,12 @@ mod tests {
             next_attempt_at_ms: None,
             ..waiting(1)
         };
-        let failed = held.after_attempt(Trigger::Automatic, false, &schedule, 9, 0.5);
+        let failed = held.after_attempt(ATTEMPT, Trigger::Automatic, false, &schedule, 9, 0.5);
         assert_eq!(
             (failed.state, failed.next_attempt_at_ms),
             (DeliveryState::Held, None)
         );
-        let arrived = held.after_attempt(Trigger::Automatic, true, &schedule, 9, 0.5);
+        let arrived = held.after_attempt(ATTEMPT, Trigger::Automatic, true, &schedule, 9, 0.5);
         assert_eq!(arrived.state, DeliveryState::Succeeded);
     }
 

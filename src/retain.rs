@@ -308,7 +308,7 @@ mod tests {
                     webhook,
                     message,
                     event: Some(event.id),
-                    due_at_ms: (webhook == ACTIVE).then_some(at_ms),
+                    is_held: webhook != ACTIVE,
                 };
                 events::insert(connection, &event)?;
                 deliveries::insert_message(

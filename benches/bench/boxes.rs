@@ -222,6 +222,12 @@ impl Folder {
             }
             transaction.commit()?;
         }
+        // What waits is on the due lists, as it would be in a box that could not send for a while.
+        while let Some(unlisted) = deliveries::unlisted(&connection, usize::try_from(GROUP)?)? {
+            let transaction = store::begin(&mut connection)?;
+            deliveries::list_as_due(&transaction, &unlisted)?;
+            transaction.commit()?;
+        }
         Ok(())
     }
 
@@ -264,7 +270,7 @@ impl Folder {
                 webhook: tenant.webhook,
                 message,
                 event: Some(id),
-                due_at_ms: Some(at_ms),
+                is_held: false,
             },
         )?;
         Ok(())

@@ -3,7 +3,7 @@
 
 use super::connections::Connections;
 use super::sender::{self, AttemptLimits, Endpoint, Outcome, Outgoing};
-use crate::delivery::{RetrySchedule, Trigger};
+use crate::delivery::{RetrySchedule, Standing, Trigger};
 use crate::id::{IdGenerator, WebhookId};
 use crate::store::Readers;
 use crate::store::attempts::NewAttempt;
@@ -23,6 +23,8 @@ pub struct DispatchLimits {
     /// Attempts on their way or not yet recorded, in all: as many at most are made again after a
     /// crash (promise 10).
     pub unfinished: usize,
+    /// Bytes of deliveries that wait in memory, in all; a webhook has a little room whatever others hold.
+    pub ready_bytes: usize,
     /// Attempts on their way to one webhook.
     pub webhook_concurrency: usize,
     /// When to try again.
@@ -72,6 +74,8 @@ impl Target {
 pub(super) struct Made {
     pub(super) attempt: NewAttempt,
     pub(super) webhook: WebhookId,
+    /// Where the delivery stood when it was sent.
+    pub(super) standing: Standing,
     pub(super) ended_at_ms: i64,
     /// Moves the next attempt's time; thrown once, so that a repeated job says the same.
     pub(super) dice: f64,
@@ -109,6 +113,7 @@ pub(super) async fn attempt(
             error: outcome.error,
         },
         webhook: owed.webhook,
+        standing: owed.standing,
         ended_at_ms: now_ms(),
         dice: fastrand::f64(),
     }

@@ -2,17 +2,18 @@
 //! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
 
 use super::attempt::{self, Made, Target, Tools};
-use super::lane::{Lane, READY_LIMIT};
+use super::backlog::{self, Backlog, in_background};
+use super::lane::{Lane, READY_LIMIT, Room};
+use super::listing::{self, Listed};
 use super::record::{self, Fate, Recorded};
 use super::timers::Timers;
 use crate::accept::FreshDeliveries;
 use crate::delivery::Trigger;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{DeliveryId, WebhookId};
 use crate::store::deliveries::{self, OwedDelivery};
 use crate::time::now_ms;
 use crate::webhook::WebhookState;
-use rusqlite::Connection;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use tokio::task::JoinSet;
 const SETBACK_MS: i64 = 1_000;
 /// Webhooks whose backlogs are read in one go at most.
 const READ_TOGETHER: usize = 64;
+/// What was not sent from memory is put on its webhook's due list at least this often.
+const LIST_EVERY: Duration = Duration::from_millis(500);
 /// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
 /// that nobody uses are to be closed.
 const LOOK: Duration = Duration::from_secs(15);
@@ -36,9 +39,12 @@ pub(super) async fn run(
 ) {
     let mut dispatcher = Dispatcher::new(tools);
     dispatcher.follow_catalog();
+    // What was made before the start may be on no list yet.
+    dispatcher.turn_all_away();
     let mut arrived = Vec::new();
     loop {
         dispatcher.launch(&fresh);
+        dispatcher.list_as_due();
         dispatcher.read();
         dispatcher.record();
         dispatcher.close_idle_connections();
@@ -80,26 +86,32 @@ enum Done {
         webhooks: Vec<WebhookId>,
         backlogs: Result<Vec<Backlog>>,
     },
+    /// Deliveries were looked at for the due lists.
+    Listing {
+        listed: Option<Listed>,
+        turned_away: HashSet<WebhookId>,
+    },
     /// A delivery that a person asked for was looked up.
     Lookup(Result<Option<OwedDelivery>>),
-}
-
-struct Backlog {
-    due: Vec<OwedDelivery>,
-    /// Whether there was more than was asked for.
-    is_full: bool,
-    next_due_ms: Option<i64>,
 }
 
 struct Dispatcher {
     tools: Arc<Tools>,
     lanes: HashMap<WebhookId, Lane>,
+    room: Room,
     targets: HashMap<WebhookId, Arc<Target>>,
     /// Lanes that may have something to send or to read, each at most once, taken in turn.
     turns: VecDeque<WebhookId>,
     /// Lanes whose backlog is to be read next.
     unread: HashSet<WebhookId>,
     is_reading: bool,
+    /// Whether something was committed that was not looked at yet for the due lists.
+    has_unlisted: bool,
+    /// Lanes that turned away what was committed, since the last look for the due lists began.
+    turned_away: HashSet<WebhookId>,
+    is_listing: bool,
+    /// When to look next.
+    list_at: Instant,
     /// When a lane's file must be looked at again.
     timers: Timers,
     tasks: JoinSet<Done>,
@@ -116,12 +128,17 @@ struct Dispatcher {
 impl Dispatcher {
     fn new(tools: Arc<Tools>) -> Self {
         Self {
+            room: Room::new(tools.limits.ready_bytes),
             tools,
             lanes: HashMap::new(),
             targets: HashMap::new(),
             turns: VecDeque::new(),
             unread: HashSet::new(),
             is_reading: false,
+            has_unlisted: false,
+            turned_away: HashSet::new(),
+            is_listing: false,
+            list_at: Instant::now(),
             timers: Timers::default(),
             tasks: JoinSet::new(),
             on_their_way: 0,
@@ -142,7 +159,8 @@ impl Dispatcher {
                 .is_some_and(|webhook| Arc::ptr_eq(webhook, &target.webhook))
         });
         for webhook in catalog.webhooks() {
-            let lane = self.lanes.entry(webhook.id).or_insert_with(Lane::open);
+            let open = || Lane::open(self.room.clone());
+            let lane = self.lanes.entry(webhook.id).or_insert_with(open);
             lane.set_active(webhook.state == WebhookState::Active);
             self.give_turn(webhook.id);
         }
@@ -159,20 +177,28 @@ impl Dispatcher {
 
     fn push(&mut self, owed: OwedDelivery) {
         let webhook = owed.webhook;
+        self.has_unlisted = true;
         // No lane: the webhook was deleted a moment ago, and its deliveries are cancelled.
         if let Some(lane) = self.lanes.get_mut(&webhook) {
-            lane.push(owed);
+            if !lane.push(owed) {
+                self.turned_away.insert(webhook);
+                self.list_at = Instant::now();
+            }
             self.give_turn(webhook);
         }
+    }
+
+    /// Something was committed for nobody knows whom that is not in memory.
+    fn turn_all_away(&mut self) {
+        self.has_unlisted = true;
+        self.list_at = Instant::now();
+        self.turned_away.extend(self.lanes.keys());
     }
 
     /// Starts all that the bounds allow, one delivery of each webhook in turn.
     fn launch(&mut self, fresh: &FreshDeliveries) {
         if fresh.take_overflow() {
-            let all: Vec<_> = self.lanes.keys().copied().collect();
-            for webhook in all {
-                self.look_again(webhook);
-            }
+            self.turn_all_away();
         }
         let mut rest = self.turns.len();
         while rest > 0 && self.has_room() {
@@ -252,7 +278,10 @@ impl Dispatcher {
         for webhook in next {
             self.unread.remove(&webhook);
             let lane = self.lanes.get_mut(&webhook);
-            wanted.extend(lane.and_then(Lane::begin_reading).map(|limit| (webhook, limit)));
+            wanted.extend(
+                lane.and_then(Lane::begin_reading)
+                    .map(|limit| (webhook, limit)),
+            );
         }
         if wanted.is_empty() {
             return;
@@ -261,8 +290,29 @@ impl Dispatcher {
         let readers = self.tools.readers.clone();
         self.tasks.spawn(async move {
             let webhooks = wanted.iter().map(|(webhook, _)| *webhook).collect();
-            let backlogs = in_background(move || backlogs(&*readers.get()?, &wanted)).await;
+            let backlogs = in_background(move || backlog::read(&*readers.get()?, &wanted)).await;
             Done::Reading { webhooks, backlogs }
+        });
+    }
+
+    /// Has what was not sent from memory put on the due lists: soon where a lane had no room for it, and
+    /// every so often, so that after a crash there is little to look through.
+    fn list_as_due(&mut self) {
+        let now = Instant::now();
+        if self.is_listing || !self.has_unlisted || now < self.list_at {
+            return;
+        }
+        self.is_listing = true;
+        self.has_unlisted = false;
+        self.list_at = now + LIST_EVERY;
+        let turned_away = std::mem::take(&mut self.turned_away);
+        let (readers, writer) = (self.tools.readers.clone(), self.tools.writer.clone());
+        self.tasks.spawn(async move {
+            let listed = listing::list_as_due(&readers, &writer).await;
+            Done::Listing {
+                listed,
+                turned_away,
+            }
         });
     }
 
@@ -282,6 +332,10 @@ impl Dispatcher {
                 recorded.into_iter().for_each(|one| self.finish_record(one));
             }
             Ok(Done::Reading { webhooks, backlogs }) => self.finish_reading(webhooks, backlogs),
+            Ok(Done::Listing {
+                listed,
+                turned_away,
+            }) => self.finish_listing(listed, turned_away),
             Ok(Done::Lookup(Ok(Some(owed)))) => self.send(owed, Trigger::Manual),
             Ok(Done::Lookup(Ok(None))) => {}
             Ok(Done::Lookup(Err(e))) => {
@@ -360,6 +414,19 @@ impl Dispatcher {
         }
     }
 
+    fn finish_listing(&mut self, listed: Option<Listed>, turned_away: HashSet<WebhookId>) {
+        self.is_listing = false;
+        let Some(listed) = listed else { return };
+        if listed.is_full {
+            self.has_unlisted = true;
+            self.turned_away
+                .extend(turned_away.iter().chain(&listed.webhooks));
+        }
+        for webhook in turned_away.union(&listed.webhooks) {
+            self.look_again(*webhook);
+        }
+    }
+
     fn look_again(&mut self, webhook: WebhookId) {
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.look_again();
@@ -374,11 +441,16 @@ impl Dispatcher {
     }
 
     fn until_next_timer(&self) -> Duration {
+        let listing = if self.has_unlisted && !self.is_listing {
+            self.list_at.saturating_duration_since(Instant::now())
+        } else {
+            LOOK
+        };
         let Some(at_ms) = self.timers.next_ms() else {
-            return LOOK;
+            return listing;
         };
         let wait_ms = u64::try_from(at_ms - now_ms()).unwrap_or(0);
-        Duration::from_millis(wait_ms).min(LOOK)
+        Duration::from_millis(wait_ms).min(listing)
     }
 
     fn close_idle_connections(&mut self) {
@@ -416,28 +488,4 @@ impl Dispatcher {
             );
         }
     }
-}
-
-/// What some webhooks are owed by now, each with how much of it to read at most.
-fn backlogs(connection: &Connection, wanted: &[(WebhookId, usize)]) -> Result<Vec<Backlog>> {
-    let snapshot = connection.unchecked_transaction()?;
-    let now_ms = now_ms();
-    let backlog = |(webhook, limit): &(WebhookId, usize)| {
-        let due = deliveries::due(&snapshot, *webhook, now_ms, *limit)?;
-        let next_due_ms = deliveries::next_due_ms(&snapshot, *webhook, now_ms)?;
-        Ok(Backlog {
-            is_full: due.len() >= *limit,
-            due,
-            next_due_ms,
-        })
-    };
-    wanted.iter().map(backlog).collect()
-}
-
-async fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|e| Err(Error::internal(e)))
 }

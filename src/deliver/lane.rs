@@ -3,16 +3,52 @@
 
 use crate::id::DeliveryId;
 use crate::store::deliveries::OwedDelivery;
+use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
 
 /// At most this many deliveries of one webhook wait in memory; the rest of a backlog is in the file.
-pub(super) const READY_LIMIT: usize = 512;
-/// With this many left the file is read again, so that sending does not wait for the reading.
-const READ_AGAIN_AT: usize = READY_LIMIT / 4;
+pub(super) const READY_LIMIT: usize = 4_096;
+/// While all lanes together hold as many bytes as they may, each has room for this many all the same.
+const READY_AT_LEAST: usize = 16;
+/// The file is read this much at a time.
+const READ_LIMIT: usize = 512;
+
+/// What waits in memory in all lanes together, in bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    limit: usize,
+    used: Rc<Cell<usize>>,
+}
+
+impl Room {
+    /// Room for `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        let used = Rc::default();
+        Self { limit, used }
+    }
+
+    fn is_full(&self) -> bool {
+        self.used.get() >= self.limit
+    }
+
+    fn take(&self, owed: &OwedDelivery) {
+        self.used.set(self.used.get() + weight(owed));
+    }
+
+    fn give_back(&self, owed: &OwedDelivery) {
+        self.used.set(self.used.get().saturating_sub(weight(owed)));
+    }
+}
+
+fn weight(owed: &OwedDelivery) -> usize {
+    size_of::<OwedDelivery>() + owed.body.len()
+}
 
 /// One webhook's lane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lane {
+    room: Room,
     ready: VecDeque<OwedDelivery>,
     /// Ids that are ready, on their way or being recorded, so that none is sent twice at once.
     known: HashSet<DeliveryId>,
@@ -30,12 +66,39 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A lane that was just opened: whatever is due is in the file.
-    pub(super) fn open() -> Self {
+    pub(super) fn open(room: Room) -> Self {
         Self {
+            room,
+            ready: VecDeque::new(),
+            known: HashSet::new(),
+            on_their_way: 0,
             has_more: true,
+            settled_meanwhile: None,
             is_active: true,
-            ..Self::default()
+            has_turn: false,
         }
+    }
+
+    fn is_full(&self) -> bool {
+        let limit = if self.room.is_full() {
+            READY_AT_LEAST
+        } else {
+            READY_LIMIT
+        };
+        self.ready.len() >= limit
+    }
+
+    fn read_limit(&self) -> usize {
+        if self.room.is_full() {
+            READY_AT_LEAST
+        } else {
+            READ_LIMIT
+        }
+    }
+
+    fn add(&mut self, owed: OwedDelivery) {
+        self.room.take(&owed);
+        self.ready.push_back(owed);
     }
 
     /// Follows the webhook's state. What waited in memory is forgotten: the file has it.
@@ -46,21 +109,24 @@ impl Lane {
         self.is_active = is_active;
         self.has_more = is_active;
         for forgotten in self.ready.drain(..) {
+            self.room.give_back(&forgotten);
             self.known.remove(&forgotten.id);
         }
     }
 
-    /// Takes a delivery that was just committed, if there is room before what the file holds.
-    pub(super) fn push(&mut self, owed: OwedDelivery) {
+    /// Takes a delivery that was just committed, if there is room before what the file holds. Says
+    /// whether it is taken care of; one that is not must be found in the file.
+    pub(super) fn push(&mut self, owed: OwedDelivery) -> bool {
         if !self.is_active || self.known.contains(&owed.id) {
-            return;
+            return true;
         }
-        if self.has_more || self.ready.len() >= READY_LIMIT {
+        if self.has_more || self.is_full() {
             self.has_more = true;
-            return;
+            return false;
         }
         self.known.insert(owed.id);
-        self.ready.push_back(owed);
+        self.add(owed);
+        true
     }
 
     /// The file must be looked at again.
@@ -72,7 +138,8 @@ impl Lane {
     pub(super) fn wants_reading(&self) -> bool {
         self.is_active
             && self.has_more
-            && self.ready.len() <= READ_AGAIN_AT
+            // With a quarter left the file is read again, so that sending does not wait for the reading.
+            && self.ready.len() <= self.read_limit() / 4
             && self.settled_meanwhile.is_none()
     }
 
@@ -84,7 +151,7 @@ impl Lane {
         self.has_more = false;
         self.settled_meanwhile = Some(HashSet::new());
         // What is known is still due in the file and comes first there.
-        Some(READY_LIMIT + self.known.len())
+        Some(self.read_limit() + self.known.len())
     }
 
     /// Takes what the file said. `is_full` says that there was more than fitted.
@@ -95,12 +162,12 @@ impl Lane {
         }
         self.has_more |= is_full;
         for owed in found {
-            if self.ready.len() >= READY_LIMIT {
+            if self.is_full() {
                 self.has_more = true;
                 return;
             }
             if !settled.contains(&owed.id) && self.known.insert(owed.id) {
-                self.ready.push_back(owed);
+                self.add(owed);
             }
         }
     }
@@ -111,6 +178,7 @@ impl Lane {
             return None;
         }
         let owed = self.ready.pop_front()?;
+        self.room.give_back(&owed);
         self.on_their_way += 1;
         Some(owed)
     }
@@ -130,14 +198,27 @@ impl Lane {
 
     /// A delivery that may be waiting here needs no attempt now: a person saw to that.
     pub(super) fn settle(&mut self, id: DeliveryId) {
-        self.ready.retain(|owed| owed.id != id);
+        self.ready.retain(|owed| {
+            let stays = owed.id != id;
+            if !stays {
+                self.room.give_back(owed);
+            }
+            stays
+        });
         self.recorded(id);
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.ready.iter().for_each(|owed| self.room.give_back(owed));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Standing;
     use crate::id::{MessageId, WebhookId};
     use bytes::Bytes;
 
@@ -147,7 +228,12 @@ mod tests {
             webhook: WebhookId::from_i64(1),
             message: MessageId::from_i64(id),
             body: Bytes::new(),
+            standing: Standing::NEW,
         }
+    }
+
+    fn lane() -> Lane {
+        Lane::open(Room::new(usize::MAX))
     }
 
     fn read_once(lane: &mut Lane, found: &[i64]) {
@@ -157,7 +243,7 @@ mod tests {
 
     #[test]
     fn concurrency_bounds_what_is_on_its_way() {
-        let mut lane = Lane::open();
+        let mut lane = lane();
         read_once(&mut lane, &[1, 2, 3]);
         assert_eq!(lane.take(2).unwrap().id.as_i64(), 1);
         assert_eq!(lane.take(2).unwrap().id.as_i64(), 2);
@@ -168,7 +254,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_twice_when_memory_and_file_both_have_it() {
-        let mut lane = Lane::open();
+        let mut lane = lane();
         read_once(&mut lane, &[]);
         lane.push(owed(1));
         assert!(lane.take(8).is_some());
@@ -181,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_reading_older_than_the_outcome_is_not_believed() {
-        let mut lane = Lane::open();
+        let mut lane = lane();
         read_once(&mut lane, &[1]);
         assert!(lane.take(8).is_some());
         lane.look_again();
@@ -194,13 +280,13 @@ mod tests {
 
     #[test]
     fn what_is_being_recorded_is_not_sent_again_and_hides_nothing() {
-        let mut lane = Lane::open();
+        let mut lane = lane();
         read_once(&mut lane, &[1]);
         assert!(lane.take(1).is_some());
         lane.answered();
         lane.look_again();
         // The file still says that it is due, so a reading must reach past it.
-        assert_eq!(lane.begin_reading(), Some(READY_LIMIT + 1));
+        assert_eq!(lane.begin_reading(), Some(READ_LIMIT + 1));
         lane.finish_reading(vec![owed(1), owed(2)], false);
         assert_eq!(lane.take(1).unwrap().id.as_i64(), 2);
         lane.answered();
@@ -209,9 +295,9 @@ mod tests {
 
     #[test]
     fn a_backlog_stays_in_the_file() {
-        let mut lane = Lane::open();
+        let mut lane = lane();
         read_once(&mut lane, &[]);
-        for id in 0..2_000 {
+        for id in 0..5_000 {
             lane.push(owed(id));
         }
         assert_eq!(lane.ready.len(), READY_LIMIT);
@@ -227,8 +313,32 @@ mod tests {
     }
 
     #[test]
+    fn lanes_share_the_memory_and_each_has_a_little() {
+        let heavy = |id| OwedDelivery {
+            body: Bytes::from(vec![0; 1_000]),
+            ..owed(id)
+        };
+        let room = Room::new(100_000);
+        let (mut dead, mut other) = (Lane::open(room.clone()), Lane::open(room.clone()));
+        read_once(&mut dead, &[]);
+        read_once(&mut other, &[]);
+        let taken = (0..500).take_while(|id| dead.push(heavy(*id))).count();
+        assert!((80..=100).contains(&taken), "{taken}");
+        let taken = (500..600).take_while(|id| other.push(heavy(*id))).count();
+        assert_eq!(taken, READY_AT_LEAST);
+        assert_eq!(
+            other.begin_reading(),
+            None,
+            "not while there is enough to send"
+        );
+        dead.set_active(false);
+        drop(other);
+        assert_eq!(room.used.get(), 0);
+    }
+
+    #[test]
     fn a_paused_lane_sends_nothing_and_looks_again_when_it_wakes() {
-        let mut lane = Lane::open();
+        let mut lane = lane();
         read_once(&mut lane, &[1, 2]);
         lane.set_active(false);
         assert!(lane.take(8).is_none());
@@ -241,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_manual_success_takes_it_out_of_the_queue() {
-        let mut lane = Lane::open();
+        let mut lane = lane();
         read_once(&mut lane, &[1, 2]);
         lane.settle(DeliveryId::from_i64(1));
         assert_eq!(lane.take(8).unwrap().id.as_i64(), 2);

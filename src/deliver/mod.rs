@@ -4,10 +4,12 @@
 //! runs on one thread of its own.
 
 pub mod attempt;
+mod backlog;
 pub mod connect;
 pub mod connections;
 mod dispatcher;
 mod lane;
+mod listing;
 mod record;
 pub mod sender;
 mod timers;

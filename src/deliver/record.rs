@@ -3,10 +3,10 @@
 
 use super::attempt::Made;
 use crate::delivery::{RetrySchedule, Standing, Trigger};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, WebhookId};
 use crate::store::attempts::Recorder;
-use crate::store::deliveries::Standings;
+use crate::store::deliveries;
 use crate::store::writer::Writer;
 use rusqlite::Connection;
 use std::ops::Range;
@@ -106,28 +106,47 @@ async fn keep(
     }
 }
 
-/// Where a delivery stands is worked out here, from its row as it is now: a person may have held or
-/// cancelled it meanwhile, or asked for an attempt beside this one.
 fn write(connection: &Connection, made: &[Made], schedule: &RetrySchedule) -> Result<Vec<Fate>> {
-    let mut standings = Standings::new(connection)?;
     let mut recorder = Recorder::new(connection)?;
     made.iter()
-        .map(|made| {
-            let attempt = &made.attempt;
-            let Some(before) = standings.get(attempt.delivery)? else {
-                return Ok(Fate::Gone);
-            };
-            let after = before.after_attempt(
-                attempt.trigger,
-                attempt.error.is_none(),
-                schedule,
-                made.ended_at_ms,
-                made.dice,
-            );
-            recorder.record(attempt, &after)?;
-            Ok(Fate::Stands(after))
-        })
+        .map(|made| write_one(connection, &mut recorder, made, schedule))
         .collect()
+}
+
+/// Where a delivery stands is worked out from where it stood when it was sent; and, if that has changed
+/// meanwhile, from its row as it is now: it was put on the due list, a person held or cancelled it, or
+/// asked for an attempt beside this one.
+fn write_one(
+    connection: &Connection,
+    recorder: &mut Recorder<'_>,
+    made: &Made,
+    schedule: &RetrySchedule,
+) -> Result<Fate> {
+    let attempt = &made.attempt;
+    let mut before = made.standing;
+    loop {
+        let after = before.after_attempt(
+            attempt.id,
+            attempt.trigger,
+            attempt.error.is_none(),
+            schedule,
+            made.ended_at_ms,
+            made.dice,
+        );
+        if recorder.record(attempt, &before, &after)? {
+            return Ok(Fate::Stands(after));
+        }
+        match deliveries::standing(connection, attempt.delivery)? {
+            // Nobody else writes between this look and the next round.
+            Some(now) if now != before => before = now,
+            Some(_) => {
+                return Err(Error::internal(anyhow::anyhow!(
+                    "a delivery cannot be moved"
+                )));
+            }
+            None => return Ok(Fate::Gone),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +156,7 @@ mod tests {
     use crate::id::{AttemptId, MessageId, WorkspaceId};
     use crate::store::Files;
     use crate::store::attempts::{self, HeadersText, NewAttempt};
-    use crate::store::deliveries::{self, NewDelivery, NewMessage};
+    use crate::store::deliveries::{NewDelivery, NewMessage};
     use crate::store::writer::WriterLimits;
 
     const WEBHOOK: i64 = 1;
@@ -157,6 +176,7 @@ mod tests {
                 error: None,
             },
             webhook: WebhookId::from_i64(WEBHOOK),
+            standing: Standing::NEW,
             ended_at_ms: 2,
             dice: 0.5,
         }
@@ -180,7 +200,7 @@ mod tests {
                 webhook: WebhookId::from_i64(WEBHOOK),
                 message: message.id,
                 event: None,
-                due_at_ms: Some(1),
+                is_held: false,
             };
             deliveries::insert_delivery(&connection, &delivery).unwrap();
         }

@@ -149,7 +149,9 @@ pub async fn attempt(
             let is_late = {
                 // Pinned here: it is large, and would otherwise be copied into the timeout's future.
                 let exchange = pin!(exchange(connections, endpoint, request, cap, &mut outcome));
-                tokio::time::timeout(limits.total_timeout, exchange).await.is_err()
+                tokio::time::timeout(limits.total_timeout, exchange)
+                    .await
+                    .is_err()
             };
             if is_late {
                 let detail = format!("no whole answer within {:?}", limits.total_timeout);

@@ -4,7 +4,7 @@ use crate::delivery::{DeliveryState, ErrorClass, Standing, Trigger};
 use crate::error::Result;
 use crate::id::{AttemptId, DeliveryId};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 use serde::Serializer as _;
 use std::sync::Arc;
 
@@ -110,26 +110,52 @@ impl<'c> Recorder<'c> {
             insert: connection.prepare_cached(
                 "INSERT INTO attempt (id, delivery_id, number, trigger, started_at_ms, duration_us, url, address, request_headers,
                     status, response_headers, response_body, response_body_truncated, response_length,
-                    error_class, error_detail, next_attempt_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                    error_class, error_detail, next_attempt_at_ms, previous_attempt_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
             )?,
             update: connection.prepare_cached(
                 "UPDATE delivery SET state = ?2, attempts = ?3, automatic_attempts = ?4, next_attempt_at_ms = ?5,
                     last_attempt_at_ms = ?6,
                     last_status = CASE WHEN ?9 THEN last_status ELSE ?7 END,
-                    last_error = CASE WHEN ?9 THEN last_error ELSE ?8 END
-                 WHERE id = ?1",
+                    last_error = CASE WHEN ?9 THEN last_error ELSE ?8 END,
+                    last_attempt_id = ?10
+                 WHERE id = ?1 AND state = ?11 AND attempts = ?12 AND next_attempt_at_ms IS ?13",
             )?,
         })
     }
 
-    /// Keeps an attempt and puts its delivery where `after` says.
+    /// Keeps an attempt and moves its delivery from `before` to `after`. Says whether it did: a
+    /// delivery that stands elsewhere by now, or is gone, is left alone, and so is the attempt.
     ///
     /// # Errors
     /// When the file refuses.
-    pub fn record(&mut self, attempt: &NewAttempt, after: &Standing) -> Result<()> {
+    pub fn record(
+        &mut self,
+        attempt: &NewAttempt,
+        before: &Standing,
+        after: &Standing,
+    ) -> Result<bool> {
         let response = attempt.response.as_ref();
         let error_class = attempt.error.as_ref().map(|(class, _)| class.as_str());
+        let moved = self.update.execute(params![
+            attempt.delivery,
+            after.state.as_str(),
+            after.attempts,
+            after.automatic_attempts,
+            after.next_attempt_at_ms,
+            attempt.started_at_ms,
+            response.map(|r| r.status),
+            error_class,
+            // A failure that comes in after a success, because both were on their way, settles nothing.
+            after.state == DeliveryState::Succeeded && error_class.is_some(),
+            after.last_attempt,
+            before.state.as_str(),
+            before.attempts,
+            before.next_attempt_at_ms,
+        ])?;
+        if moved == 0 {
+            return Ok(false);
+        }
         self.insert.execute(params![
             attempt.id,
             attempt.delivery,
@@ -148,20 +174,9 @@ impl<'c> Recorder<'c> {
             error_class,
             attempt.error.as_ref().map(|(_, detail)| detail),
             after.next_attempt_at_ms,
+            before.last_attempt,
         ])?;
-        self.update.execute(params![
-            attempt.delivery,
-            after.state.as_str(),
-            after.attempts,
-            after.automatic_attempts,
-            after.next_attempt_at_ms,
-            attempt.started_at_ms,
-            response.map(|r| r.status),
-            error_class,
-            // A failure that comes in after a success, because both were on their way, settles nothing.
-            after.state == DeliveryState::Succeeded && error_class.is_some(),
-        ])?;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -231,7 +246,7 @@ fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     })
 }
 
-/// The newest `limit` attempts of a delivery, newest first.
+/// The newest `limit` attempts of a delivery, newest first, each found through the one after it.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -240,15 +255,28 @@ pub fn of_delivery(
     delivery: DeliveryId,
     limit: usize,
 ) -> Result<Vec<AttemptRow>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(
         "SELECT id, number, trigger, started_at_ms, duration_us, url, address, request_headers, status, response_headers,
-            response_body, response_body_truncated, response_length, error_class, error_detail, next_attempt_at_ms
-         FROM attempt WHERE delivery_id = ?1 ORDER BY id DESC LIMIT ?2",
+            response_body, response_body_truncated, response_length, error_class, error_detail, next_attempt_at_ms,
+            previous_attempt_id
+         FROM attempt WHERE id = ?1",
     )?;
-    Ok(statement
-        .query_map(params![delivery, limit], attempt_row)?
-        .collect::<rusqlite::Result<_>>()?)
+    let mut next: Option<AttemptId> = connection
+        .prepare_cached("SELECT last_attempt_id FROM delivery WHERE id = ?1")?
+        .query_row([delivery], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let mut attempts = Vec::new();
+    while let Some(id) = next
+        && attempts.len() < limit
+    {
+        let (attempt, previous) = statement.query_row([id], |row| {
+            Ok((attempt_row(row)?, row.get("previous_attempt_id")?))
+        })?;
+        attempts.push(attempt);
+        next = previous;
+    }
+    Ok(attempts)
 }
 
 #[cfg(test)]

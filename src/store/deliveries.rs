@@ -5,7 +5,7 @@ use crate::delivery::{DeliveryState, Standing};
 use crate::error::Result;
 use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
 use bytes::Bytes;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// A message: the exact bytes that webhooks receive.
 #[derive(Debug, Clone, Copy)]
@@ -46,24 +46,25 @@ pub struct NewDelivery {
     pub message: MessageId,
     /// The message's event.
     pub event: Option<EventId>,
-    /// Unix milliseconds when the first attempt is due; `None` holds it.
-    pub due_at_ms: Option<i64>,
+    /// Whether its webhook does not send now, so that it waits.
+    pub is_held: bool,
 }
 
-/// Keeps a delivery: pending when it has a time, held when it has none.
+/// Keeps a delivery, right after the event and the message that it is of, in their transaction: an
+/// event's deliveries are found behind it. A pending one is on no list yet (see [`list_as_due`]).
 ///
 /// # Errors
 /// When the file refuses.
 pub fn insert_delivery(connection: &Connection, delivery: &NewDelivery) -> Result<()> {
-    let state = if delivery.due_at_ms.is_some() {
-        DeliveryState::Pending
-    } else {
+    let state = if delivery.is_held {
         DeliveryState::Held
+    } else {
+        DeliveryState::Pending
     };
     connection
         .prepare_cached(
-            "INSERT INTO delivery (id, workspace_id, webhook_id, message_id, event_id, state, attempts, automatic_attempts, next_attempt_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)",
+            "INSERT INTO delivery (id, workspace_id, webhook_id, message_id, event_id, state, attempts, automatic_attempts)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
         )?
         .execute(params![
             delivery.id,
@@ -72,7 +73,6 @@ pub fn insert_delivery(connection: &Connection, delivery: &NewDelivery) -> Resul
             delivery.message,
             delivery.event,
             state.as_str(),
-            delivery.due_at_ms
         ])?;
     Ok(())
 }
@@ -88,18 +88,37 @@ pub struct OwedDelivery {
     pub message: MessageId,
     /// The bytes to send.
     pub body: Bytes,
+    /// Where it stood when it was read.
+    pub standing: Standing,
 }
 
+/// Reads by position, behind what [`standing_row`] reads: a backlog has many rows.
 fn owed_row(row: &Row<'_>) -> rusqlite::Result<OwedDelivery> {
     Ok(OwedDelivery {
-        id: row.get("id")?,
-        webhook: row.get("webhook_id")?,
-        message: row.get("message_id")?,
-        body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
+        standing: standing_row(row)?,
+        id: row.get(5)?,
+        webhook: row.get(6)?,
+        message: row.get(7)?,
+        body: Bytes::from(row.get::<_, Vec<u8>>(8)?),
     })
 }
 
-/// What a webhook is owed by now, longest due first, at most `limit`.
+fn standing_row(row: &Row<'_>) -> rusqlite::Result<Standing> {
+    Ok(Standing {
+        state: word(row, 0, DeliveryState::parse)?,
+        attempts: row.get(1)?,
+        automatic_attempts: row.get(2)?,
+        next_attempt_at_ms: row.get(3)?,
+        last_attempt: row.get(4)?,
+    })
+}
+
+const OWED: &str =
+    "SELECT d.state, d.attempts, d.automatic_attempts, d.next_attempt_at_ms, d.last_attempt_id,
+        d.id, d.webhook_id, d.message_id, m.body
+     FROM delivery d JOIN message m ON m.id = d.message_id";
+
+/// What is on a webhook's due list by now, longest due first, at most `limit`.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -109,11 +128,10 @@ pub fn due(
     now_ms: i64,
     limit: usize,
 ) -> Result<Vec<OwedDelivery>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT d.id, d.webhook_id, d.message_id, m.body FROM delivery d JOIN message m ON m.id = d.message_id
-         WHERE d.webhook_id = ?1 AND d.state = 'pending' AND d.next_attempt_at_ms <= ?2
-         ORDER BY d.next_attempt_at_ms, d.id LIMIT ?3",
-    )?;
+    let sql = format!(
+        "{OWED} WHERE d.webhook_id = ?1 AND d.next_attempt_at_ms <= ?2 ORDER BY d.next_attempt_at_ms, d.id LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(statement
         .query_map(params![webhook, now_ms, limit], owed_row)?
@@ -132,7 +150,7 @@ pub fn next_due_ms(
     Ok(connection
         .prepare_cached(
             "SELECT next_attempt_at_ms FROM delivery
-             WHERE webhook_id = ?1 AND state = 'pending' AND next_attempt_at_ms > ?2
+             WHERE webhook_id = ?1 AND next_attempt_at_ms > ?2
              ORDER BY next_attempt_at_ms LIMIT 1",
         )?
         .query_row(params![webhook, after_ms], |row| row.get(0))
@@ -144,44 +162,80 @@ pub fn next_due_ms(
 /// # Errors
 /// When the file cannot be read.
 pub fn owed(connection: &Connection, id: DeliveryId) -> Result<Option<OwedDelivery>> {
+    let sql = format!("{OWED} WHERE d.id = ?1");
     Ok(connection
-        .prepare_cached(
-            "SELECT d.id, d.webhook_id, d.message_id, m.body FROM delivery d JOIN message m ON m.id = d.message_id
-             WHERE d.id = ?1",
-        )?
+        .prepare_cached(&sql)?
         .query_row([id], owed_row)
         .optional()?)
 }
 
-/// Looks up where deliveries stand, with a statement that is prepared once for many.
-pub struct Standings<'c>(CachedStatement<'c>);
+/// Where a delivery stands; `None` when it is gone.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn standing(connection: &Connection, id: DeliveryId) -> Result<Option<Standing>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT state, attempts, automatic_attempts, next_attempt_at_ms, last_attempt_id FROM delivery WHERE id = ?1",
+        )?
+        .query_row([id], standing_row)
+        .optional()?)
+}
 
-impl<'c> Standings<'c> {
-    /// Looks with `connection`.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn new(connection: &'c Connection) -> Result<Self> {
-        Ok(Self(connection.prepare_cached(
-            "SELECT state, attempts, automatic_attempts, next_attempt_at_ms FROM delivery WHERE id = ?1",
-        )?))
-    }
+/// The next deliveries after the last one that was looked at, in the order in which they were made.
+#[derive(Debug)]
+pub struct Unlisted {
+    /// The last of them.
+    pub last: DeliveryId,
+    /// Those that wait for their first attempt, and whose they are.
+    pub waiting: Vec<(DeliveryId, WebhookId)>,
+    /// Whether there were as many as were asked for, so that there may be more.
+    pub is_full: bool,
+}
 
-    /// Where a delivery stands; `None` when it is gone.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn get(&mut self, id: DeliveryId) -> Result<Option<Standing>> {
-        let standing = self.0.query_row([id], |row| {
-            Ok(Standing {
-                state: word(row, 0, DeliveryState::parse)?,
-                attempts: row.get(1)?,
-                automatic_attempts: row.get(2)?,
-                next_attempt_at_ms: row.get(3)?,
-            })
-        });
-        Ok(standing.optional()?)
+/// The next deliveries, at most `limit`, that were not looked at for the due lists; `None` when there
+/// is none.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn unlisted(connection: &Connection, limit: usize) -> Result<Option<Unlisted>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, webhook_id, state = 'pending' AND next_attempt_at_ms IS NULL FROM delivery
+         WHERE id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1) ORDER BY id LIMIT ?1",
+    )?;
+    let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let (mut last, mut count, mut waiting) = (None, 0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if row.get(2)? {
+            waiting.push((id, row.get(1)?));
+        }
+        last = Some(id);
+        count += 1;
     }
+    Ok(last.map(|last| Unlisted {
+        last,
+        waiting,
+        is_full: count >= limit,
+    }))
+}
+
+/// Puts those that still wait on their webhooks' due lists, due since they were made, and notes how
+/// far this has come: whatever is pending is on a list, or younger than that.
+///
+/// # Errors
+/// When the file refuses.
+pub fn list_as_due(connection: &Connection, unlisted: &Unlisted) -> Result<()> {
+    let mut list = connection.prepare_cached(
+        "UPDATE delivery SET next_attempt_at_ms = ?2 WHERE id = ?1 AND state = 'pending' AND next_attempt_at_ms IS NULL",
+    )?;
+    for (id, _) in &unlisted.waiting {
+        list.execute(params![id, id.unix_ms()])?;
+    }
+    connection
+        .prepare_cached("UPDATE dispatcher SET cursor_delivery_id = ?1 WHERE id = 1")?
+        .execute([unlisted.last])?;
+    Ok(())
 }
 
 /// Holds everything that a webhook is still owed; says how much.
@@ -189,10 +243,16 @@ impl<'c> Standings<'c> {
 /// # Errors
 /// When the file refuses.
 pub fn hold_pending(connection: &Connection, webhook: WebhookId) -> Result<usize> {
-    Ok(connection.execute(
-        "UPDATE delivery SET state = 'held', next_attempt_at_ms = NULL WHERE webhook_id = ?1 AND state = 'pending'",
+    let listed = connection.execute(
+        "UPDATE delivery SET state = 'held', next_attempt_at_ms = NULL WHERE webhook_id = ?1 AND next_attempt_at_ms IS NOT NULL",
         [webhook],
-    )?)
+    )?;
+    let unlisted = connection.execute(
+        "UPDATE delivery SET state = 'held' WHERE webhook_id = ?1 AND state = 'pending'
+            AND id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1)",
+        [webhook],
+    )?;
+    Ok(listed + unlisted)
 }
 
 /// Makes what is held for a webhook due at `now_ms`; says how much.

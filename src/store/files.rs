@@ -38,6 +38,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0002_keys_and_windows.sql")),
     M::up(include_str!("../../migrations/0003_timeline_segments.sql")),
     M::up(include_str!("../../migrations/0004_retention.sql")),
+    M::up(include_str!("../../migrations/0005_fewer_keys.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

@@ -64,8 +64,10 @@ pub(super) trait Job: Send {
     fn rows(&self) -> usize;
     /// Runs the statements; may be called again after a rollback.
     fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure>;
-    /// Answers, after the commit or the failure.
-    fn finish(self: Box<Self>, outcome: std::result::Result<(), GroupFailure>);
+    /// Takes the outcome of the commit: tells those who follow it, and has its answer ready.
+    fn settle(&mut self, outcome: std::result::Result<(), GroupFailure>);
+    /// Gives the answer to whoever waits for it.
+    fn answer(self: Box<Self>);
 }
 
 /// The jobs that are committed together. A change ends its group: what it publishes after its commit

@@ -6,7 +6,7 @@ use super::word;
 use crate::delivery::{DeliveryState, ErrorClass};
 use crate::error::{Error, Result};
 use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 /// Counts for people stop here: "more than 1,000" says as much as the number, and costs no scan.
 pub const COUNT_LIMIT: i64 = 1_000;
@@ -14,7 +14,7 @@ pub const COUNT_LIMIT: i64 = 1_000;
 /// A webhook's health is read from this many of its newest deliveries.
 const RECENT_DELIVERIES: i64 = 100;
 
-/// How much is waiting for a webhook, each counted up to [`COUNT_LIMIT`] + 1.
+/// How much is waiting for a webhook, each counted a little further than [`COUNT_LIMIT`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Waiting {
     /// Pending deliveries.
@@ -30,16 +30,23 @@ pub struct Waiting {
 /// # Errors
 /// When the file cannot be read.
 pub fn waiting(connection: &Connection, webhook: WebhookId) -> Result<Waiting> {
-    // The state is part of the text, because that is how SQLite chooses a partial index.
-    let mut pending = connection.prepare_cached(
-        "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = 'pending' LIMIT ?2)",
+    let mut listed = connection.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND next_attempt_at_ms IS NOT NULL LIMIT ?2)",
     )?;
+    let mut unlisted = connection.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = 'pending'
+            AND id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1) LIMIT ?2)",
+    )?;
+    // The state is part of the text, because that is how SQLite chooses a partial index.
     let mut held = connection.prepare_cached(
         "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = 'held' LIMIT ?2)",
     )?;
+    let count = |statement: &mut CachedStatement<'_>| -> Result<i64> {
+        Ok(statement.query_row(params![webhook, COUNT_LIMIT + 1], |row| row.get(0))?)
+    };
     Ok(Waiting {
-        pending: pending.query_row(params![webhook, COUNT_LIMIT + 1], |row| row.get(0))?,
-        held: held.query_row(params![webhook, COUNT_LIMIT + 1], |row| row.get(0))?,
+        pending: count(&mut listed)? + count(&mut unlisted)?,
+        held: count(&mut held)?,
         next_attempt_at_ms: next_due_ms(connection, webhook, 0)?,
     })
 }
@@ -117,9 +124,11 @@ const DELIVERY_COLUMNS: &str = "SELECT d.id, d.state, m.type, d.message_id, d.ev
      FROM delivery d JOIN message m ON m.id = d.message_id JOIN webhook w ON w.id = d.webhook_id";
 
 fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
+    let id: DeliveryId = row.get("id")?;
+    let state = word(row, "state", DeliveryState::parse)?;
     Ok(DeliveryRow {
-        id: row.get("id")?,
-        state: word(row, "state", DeliveryState::parse)?,
+        id,
+        state,
         event_type: row.get("type")?,
         message: row.get("message_id")?,
         event: row.get("event_id")?,
@@ -128,7 +137,11 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         webhook_deleted: row.get("webhook_deleted")?,
         attempts: row.get("attempts")?,
         automatic_attempts: row.get("automatic_attempts")?,
-        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+        next_attempt_at_ms: match row.get("next_attempt_at_ms")? {
+            // Not on its webhook's list yet: due since it was made.
+            None if state == DeliveryState::Pending => Some(id.unix_ms()),
+            at_ms => at_ms,
+        },
         last_attempt_at_ms: row.get("last_attempt_at_ms")?,
         last_status: row.get("last_status")?,
         last_error: row
@@ -161,32 +174,64 @@ pub fn page(
     limit: usize,
 ) -> Result<Vec<DeliveryRow>> {
     let before = before.unwrap_or(DeliveryId::from_i64(i64::MAX));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let (mut statement, webhook) = match filter {
-        DeliveryFilter::All => (
-            connection.prepare_cached(&format!(
-                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.id < ?2 AND ?4 IS NULL ORDER BY d.id DESC LIMIT ?3"
-            ))?,
-            None,
-        ),
-        DeliveryFilter::Failed => (
-            connection.prepare_cached(&format!(
-                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.state = 'failed' AND d.id < ?2 AND ?4 IS NULL
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    match filter {
+        DeliveryFilter::All => newest(connection, workspace, before, limit)?
+            .into_iter()
+            .map(|id| get(connection, workspace, id))
+            .collect(),
+        DeliveryFilter::Failed => Ok(connection
+            .prepare_cached(&format!(
+                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.state = 'failed' AND d.id < ?2
                  ORDER BY d.id DESC LIMIT ?3"
-            ))?,
-            None,
-        ),
-        DeliveryFilter::Webhook(id) => (
-            connection.prepare_cached(&format!(
+            ))?
+            .query_map(params![workspace, before, rows], delivery_row)?
+            .collect::<rusqlite::Result<_>>()?),
+        DeliveryFilter::Webhook(id) => Ok(connection
+            .prepare_cached(&format!(
                 "{DELIVERY_COLUMNS} WHERE w.workspace_id = ?1 AND d.webhook_id = ?4 AND d.id < ?2 ORDER BY d.id DESC LIMIT ?3"
-            ))?,
-            Some(id),
-        ),
-    };
-    Ok(statement
-        .query_map(params![workspace, before, limit, webhook], delivery_row)?
-        .collect::<rusqlite::Result<_>>()?)
+            ))?
+            .query_map(params![workspace, before, rows, id], delivery_row)?
+            .collect::<rusqlite::Result<_>>()?),
+    }
 }
+
+/// The newest `limit` deliveries of a workspace before `before`, newest first: the newest of what each
+/// of its webhooks has. A list of their own would be kept up with every event, and is read seldom.
+fn newest(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    before: DeliveryId,
+    limit: usize,
+) -> Result<Vec<DeliveryId>> {
+    let mut webhooks =
+        connection.prepare_cached("SELECT id FROM webhook WHERE workspace_id = ?1")?;
+    let mut webhooks = webhooks.query([workspace])?;
+    let mut of_webhook = connection.prepare_cached(
+        "SELECT id FROM delivery WHERE webhook_id = ?1 AND id > ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4",
+    )?;
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut newest: Vec<DeliveryId> = Vec::new();
+    while let Some(webhook) = webhooks.next()? {
+        let webhook: WebhookId = webhook.get(0)?;
+        // Once the page is full, only what is newer than its last row is of interest.
+        let is_full = newest.len() >= limit;
+        let after = newest
+            .last()
+            .filter(|_| is_full)
+            .map_or(0, |id| id.as_i64());
+        let ids = of_webhook.query_map(params![webhook, after, before, rows], |row| row.get(0))?;
+        newest.extend(ids.collect::<rusqlite::Result<Vec<DeliveryId>>>()?);
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        newest.truncate(limit);
+    }
+    Ok(newest)
+}
+
+/// An event's deliveries stand behind it, up to the first that is another's: they are made together
+/// (`deliveries::insert_delivery`), so that no index is needed to find them.
+const OF_EVENT: &str = "d.id > ?2 AND d.event_id = ?2 AND d.workspace_id = ?1
+        AND d.id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 ORDER BY id LIMIT 1), 9223372036854775807)";
 
 /// The deliveries of one event, oldest first, at most `limit`.
 ///
@@ -198,9 +243,7 @@ pub fn of_event(
     event: EventId,
     limit: usize,
 ) -> Result<Vec<DeliveryRow>> {
-    let sql = format!(
-        "{DELIVERY_COLUMNS} WHERE d.event_id = ?2 AND d.workspace_id = ?1 ORDER BY d.id LIMIT ?3"
-    );
+    let sql = format!("{DELIVERY_COLUMNS} WHERE {OF_EVENT} ORDER BY d.id LIMIT ?3");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(statement
@@ -228,19 +271,21 @@ pub fn outcomes_of_event(
     workspace: WorkspaceId,
     event: EventId,
 ) -> Result<EventOutcomes> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT count(*) AS deliveries, coalesce(sum(state = 'succeeded'), 0) AS succeeded,
-                coalesce(sum(state = 'failed'), 0) AS failed
-             FROM (SELECT state FROM delivery WHERE event_id = ?2 AND workspace_id = ?1 LIMIT ?3)",
-        )?
-        .query_row(params![workspace, event, RECENT_DELIVERIES], |row| {
+    let sql = format!(
+        "SELECT count(*) AS deliveries, coalesce(sum(state = 'succeeded'), 0) AS succeeded,
+            coalesce(sum(state = 'failed'), 0) AS failed
+         FROM (SELECT d.state FROM delivery d WHERE {OF_EVENT} ORDER BY d.id LIMIT ?3)"
+    );
+    Ok(connection.prepare_cached(&sql)?.query_row(
+        params![workspace, event, RECENT_DELIVERIES],
+        |row| {
             Ok(EventOutcomes {
                 deliveries: row.get("deliveries")?,
                 succeeded: row.get("succeeded")?,
                 failed: row.get("failed")?,
             })
-        })?)
+        },
+    )?)
 }
 
 /// One delivery of a workspace.

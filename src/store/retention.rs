@@ -49,7 +49,11 @@ pub fn take_deliveries(
     let Some(last) = end else { return Ok(None) };
     connection
         .prepare_cached(&format!(
-            "DELETE FROM attempt WHERE delivery_id IN ({OLD_DELIVERIES})"
+            "DELETE FROM attempt WHERE id IN (
+                WITH RECURSIVE chain (id) AS (
+                    SELECT last_attempt_id FROM delivery WHERE id IN ({OLD_DELIVERIES})
+                    UNION ALL SELECT previous_attempt_id FROM chain JOIN attempt ON attempt.id = chain.id
+                ) SELECT id FROM chain)"
         ))?
         .execute(params![range.after, last, held_before, BITE_ROWS])?;
     let taken = connection
@@ -71,11 +75,12 @@ pub fn take_messages(connection: &Connection, range: Range) -> Result<Option<Bit
         )?
         .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
     let Some(last) = end else { return Ok(None) };
-    // A message's deliveries are found by its event, so that the way in needs no index for this.
+    // An event's deliveries stand behind its messages, up to the first that is another's.
     let taken = connection
         .prepare_cached(
             "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id > ?1 AND id <= ?2 AND event_id IS NOT NULL
-                AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.event_id = message.event_id AND message_id = message.id)
+                AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > message.id AND message_id = message.id AND id < coalesce(
+                    (SELECT id FROM delivery WHERE id > message.id AND event_id IS NOT message.event_id ORDER BY id LIMIT 1), 9223372036854775807))
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;
@@ -93,7 +98,8 @@ pub fn take_events(connection: &Connection, range: Range) -> Result<Option<Bite>
     let taken = connection
         .prepare_cached(
             "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id > ?1 AND id <= ?2
-                AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id AND state IN ('pending', 'held'))
+                AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > event.id AND state IN ('pending', 'held') AND id < coalesce(
+                    (SELECT id FROM delivery WHERE id > event.id AND event_id IS NOT event.id ORDER BY id LIMIT 1), 9223372036854775807))
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;

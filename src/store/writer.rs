@@ -41,7 +41,8 @@ struct Task<F, A, T> {
     /// Its part of the queue's bytes, given back when it is answered.
     room: Option<OwnedSemaphorePermit>,
     work: F,
-    after_commit: A,
+    after_commit: Option<A>,
+    /// What it came to; from the commit on, the answer.
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -75,17 +76,12 @@ where
         }
     }
 
-    fn finish(self: Box<Self>, outcome: std::result::Result<(), GroupFailure>) {
-        let Self {
-            after_commit,
-            result,
-            room,
-            reply,
-            ..
-        } = *self;
-        let answer = match (outcome, result) {
+    fn settle(&mut self, outcome: std::result::Result<(), GroupFailure>) {
+        let answer = match (outcome, self.result.take()) {
             (Ok(()), Some(Ok(value))) => {
-                after_commit(&value);
+                if let Some(after_commit) = self.after_commit.take() {
+                    after_commit(&value);
+                }
                 Ok(value)
             }
             (_, Some(Err(e))) => Err(e),
@@ -94,10 +90,16 @@ where
                 "a job was committed without running"
             ))),
         };
-        // First the room, so that whoever hears the answer finds it free.
-        drop(room);
-        // A caller that went away is normal: its event is on disk all the same.
-        let _ = reply.send(answer);
+        self.result = Some(answer);
+        // The room comes back before the answer, so that whoever hears it finds the room free.
+        self.room = None;
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(answer) = self.result {
+            // A caller that went away is normal: its event is on disk all the same.
+            let _ = self.reply.send(answer);
+        }
     }
 }
 
@@ -247,7 +249,7 @@ fn task<T: Send + 'static>(
             rows,
             room,
             work,
-            after_commit,
+            after_commit: Some(after_commit),
             result: None,
             reply,
         }),
@@ -291,25 +293,35 @@ fn run(
             // Said before the answers, so that nobody who hears 503 finds the box "ready".
             fail.send_replace(true);
         }
-        for job in together {
-            job.finish(outcome.clone());
-        }
+        finish(together, &outcome);
         if is_fatal {
             jobs.close();
         }
         if matches!(outcome, Err(GroupFailure::Fatal(_) | GroupFailure::Locked)) {
             // Those who came meanwhile would only wait for the same thing again (promise 7).
-            waiting
-                .drain(..)
-                .for_each(|job| job.finish(outcome.clone()));
+            finish(waiting.drain(..), &outcome);
             while let Ok(job) = jobs.try_recv() {
-                job.finish(outcome.clone());
+                finish([job], &outcome);
             }
         }
         if is_fatal {
             return;
         }
     }
+}
+
+/// Settles jobs, and only then answers: who waits for answers sleeps on few threads, and each is woken
+/// once when its answers come together, but again and again when they trickle.
+fn finish(
+    jobs: impl IntoIterator<Item = Box<dyn Job>>,
+    outcome: &std::result::Result<(), GroupFailure>,
+) {
+    let settle = |mut job: Box<dyn Job>| {
+        job.settle(outcome.clone());
+        job
+    };
+    let settled: Vec<_> = jobs.into_iter().map(settle).collect();
+    settled.into_iter().for_each(Job::answer);
 }
 
 #[cfg(test)]
