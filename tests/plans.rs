@@ -39,6 +39,14 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "a workspace's keys are few, and those that work come first",
     ),
     (
+        "SELECT id FROM webhook WHERE workspace_id = ?1",
+        "a workspace's webhooks are few, and its deliveries are found through them",
+    ),
+    (
+        "WITH RECURSIVE chain",
+        "the attempts of a bite of deliveries, each found through the one after it",
+    ),
+    (
         "UPDATE delivery SET state = 'held'",
         "pausing a webhook holds all that it is owed at once",
     ),

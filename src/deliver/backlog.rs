@@ -2,9 +2,18 @@
 
 use crate::error::{Error, Result};
 use crate::id::WebhookId;
-use crate::store::deliveries::{self, OwedDelivery};
+use crate::store::deliveries::{self, DuePlace, OwedDelivery};
 use crate::time::now_ms;
 use rusqlite::Connection;
+
+/// What to read of a webhook's due list.
+pub(super) struct Wanted {
+    pub(super) webhook: WebhookId,
+    /// From there on, or from the start.
+    pub(super) after: Option<DuePlace>,
+    /// At most so many rows.
+    pub(super) limit: usize,
+}
 
 /// What the file says that a webhook is owed.
 pub(super) struct Backlog {
@@ -16,16 +25,16 @@ pub(super) struct Backlog {
     pub(super) next_due_ms: Option<i64>,
 }
 
-/// What some webhooks are owed by now, each with how much of it to read at most; all of it within one
-/// look at the file.
-pub(super) fn read(connection: &Connection, wanted: &[(WebhookId, usize)]) -> Result<Vec<Backlog>> {
+/// What some webhooks are owed by now, all of it within one look at the file.
+pub(super) fn read(connection: &Connection, wanted: &[Wanted]) -> Result<Vec<Backlog>> {
     let snapshot = connection.unchecked_transaction()?;
     let now_ms = now_ms();
-    let backlog = |(webhook, limit): &(WebhookId, usize)| {
-        let due = deliveries::due(&snapshot, *webhook, now_ms, *limit)?;
-        let next_due_ms = deliveries::next_due_ms(&snapshot, *webhook, now_ms)?;
+    let backlog = |wanted: &Wanted| {
+        let (webhook, limit) = (wanted.webhook, wanted.limit);
+        let due = deliveries::due(&snapshot, webhook, wanted.after, now_ms, limit)?;
+        let next_due_ms = deliveries::next_due_ms(&snapshot, webhook, now_ms)?;
         Ok(Backlog {
-            is_full: due.len() >= *limit,
+            is_full: due.len() >= limit,
             due,
             next_due_ms,
         })

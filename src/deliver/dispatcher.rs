@@ -2,10 +2,11 @@
 //! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
 
 use super::attempt::{self, Made, Target, Tools};
-use super::backlog::{self, Backlog, in_background};
-use super::lane::{Lane, READY_LIMIT, Room};
-use super::listing::{self, Listed};
+use super::backlog::{self, Backlog, Wanted, in_background};
+use super::lane::{Lane, READY_LIMIT, Room, Wish};
+use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
+use super::tasks::{Done, Tasks};
 use super::timers::Timers;
 use crate::accept::FreshDeliveries;
 use crate::delivery::Trigger;
@@ -18,14 +19,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 /// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
 const SETBACK_MS: i64 = 1_000;
 /// Webhooks whose backlogs are read in one go at most.
 const READ_TOGETHER: usize = 64;
-/// What was not sent from memory is put on its webhook's due list at least this often.
-const LIST_EVERY: Duration = Duration::from_millis(500);
 /// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
 /// that nobody uses are to be closed.
 const LOOK: Duration = Duration::from_secs(15);
@@ -60,10 +58,10 @@ pub(super) async fn run(
                 }
                 arrived.drain(..).for_each(|owed| dispatcher.push(owed));
             }
-            Some(done) = dispatcher.tasks.join_next() => {
+            Some(done) = dispatcher.tasks.next() => {
                 dispatcher.finish(done);
                 // What has ended together is taken together, and one look around serves all of it.
-                while let Some(done) = dispatcher.tasks.try_join_next() {
+                while let Some(done) = dispatcher.tasks.next_ready() {
                     dispatcher.finish(done);
                 }
             }
@@ -75,26 +73,6 @@ pub(super) async fn run(
     dispatcher.drain().await;
 }
 
-/// What a task of the dispatcher came back with.
-enum Done {
-    /// An attempt was made.
-    Attempt(Made),
-    /// Attempts were recorded, or recording them failed.
-    Recorded(Vec<Recorded>),
-    /// The backlogs of these webhooks were read.
-    Reading {
-        webhooks: Vec<WebhookId>,
-        backlogs: Result<Vec<Backlog>>,
-    },
-    /// Deliveries were looked at for the due lists.
-    Listing {
-        listed: Option<Listed>,
-        turned_away: HashSet<WebhookId>,
-    },
-    /// A delivery that a person asked for was looked up.
-    Lookup(Result<Option<OwedDelivery>>),
-}
-
 struct Dispatcher {
     tools: Arc<Tools>,
     lanes: HashMap<WebhookId, Lane>,
@@ -104,17 +82,12 @@ struct Dispatcher {
     turns: VecDeque<WebhookId>,
     /// Lanes whose backlog is to be read next.
     unread: HashSet<WebhookId>,
+    is_reading_urgent: bool,
     is_reading: bool,
-    /// Whether something was committed that was not looked at yet for the due lists.
-    has_unlisted: bool,
-    /// Lanes that turned away what was committed, since the last look for the due lists began.
-    turned_away: HashSet<WebhookId>,
-    is_listing: bool,
-    /// When to look next.
-    list_at: Instant,
+    listing: Listing,
     /// When a lane's file must be looked at again.
     timers: Timers,
-    tasks: JoinSet<Done>,
+    tasks: Tasks,
     /// Attempts without an answer so far.
     on_their_way: usize,
     /// Attempts on their way or not yet recorded.
@@ -134,13 +107,11 @@ impl Dispatcher {
             targets: HashMap::new(),
             turns: VecDeque::new(),
             unread: HashSet::new(),
+            is_reading_urgent: false,
             is_reading: false,
-            has_unlisted: false,
-            turned_away: HashSet::new(),
-            is_listing: false,
-            list_at: Instant::now(),
+            listing: Listing::new(Instant::now()),
             timers: Timers::default(),
-            tasks: JoinSet::new(),
+            tasks: Tasks::default(),
             on_their_way: 0,
             unfinished: 0,
             unrecorded: Vec::new(),
@@ -177,22 +148,20 @@ impl Dispatcher {
 
     fn push(&mut self, owed: OwedDelivery) {
         let webhook = owed.webhook;
-        self.has_unlisted = true;
+        self.listing.committed();
         // No lane: the webhook was deleted a moment ago, and its deliveries are cancelled.
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             if !lane.push(owed) {
-                self.turned_away.insert(webhook);
-                self.list_at = Instant::now();
+                self.listing.turned_away([webhook], Instant::now());
             }
             self.give_turn(webhook);
         }
     }
 
-    /// Something was committed for nobody knows whom that is not in memory.
+    /// Something may be due that no lane has heard of.
     fn turn_all_away(&mut self) {
-        self.has_unlisted = true;
-        self.list_at = Instant::now();
-        self.turned_away.extend(self.lanes.keys());
+        self.listing
+            .turned_away(self.lanes.keys().copied(), Instant::now());
     }
 
     /// Starts all that the bounds allow, one delivery of each webhook in turn.
@@ -214,8 +183,9 @@ impl Dispatcher {
                 self.give_turn(webhook);
                 rest += 1;
                 self.send(owed, Trigger::Automatic);
-            } else if lane.wants_reading() {
+            } else if let Some(wish) = lane.wants_reading() {
                 self.unread.insert(webhook);
+                self.is_reading_urgent |= wish == Wish::Now;
             }
         }
     }
@@ -247,10 +217,9 @@ impl Dispatcher {
         self.on_their_way += 1;
         self.unfinished += 1;
         let tools = Arc::clone(&self.tools);
-        // Boxed where it is made: an attempt is large, and spawning would move it several times.
-        self.tasks.spawn(Box::pin(async move {
+        self.tasks.start(async move {
             Done::Attempt(attempt::attempt(&tools, &target, owed, trigger).await)
-        }));
+        });
     }
 
     /// Has recorded what has gathered while the last records were on their way to the disk.
@@ -261,7 +230,7 @@ impl Dispatcher {
         self.is_recording = true;
         let made = std::mem::take(&mut self.unrecorded);
         let tools = Arc::clone(&self.tools);
-        self.tasks.spawn(async move {
+        self.tasks.start(async move {
             let schedule = &tools.limits.schedule;
             Done::Recorded(record::record(&tools.writer, schedule, made).await)
         });
@@ -270,7 +239,7 @@ impl Dispatcher {
     /// Reads the backlogs that are wanted, all within one look at the file: deliveries of many webhooks
     /// lie on the same pages, and what a reader has cached is worth nothing after the next commit.
     fn read(&mut self) {
-        if self.is_reading || self.unread.is_empty() {
+        if self.is_reading || !self.is_reading_urgent {
             return;
         }
         let mut wanted = Vec::new();
@@ -278,37 +247,35 @@ impl Dispatcher {
         for webhook in next {
             self.unread.remove(&webhook);
             let lane = self.lanes.get_mut(&webhook);
-            wanted.extend(
-                lane.and_then(Lane::begin_reading)
-                    .map(|limit| (webhook, limit)),
-            );
+            if let Some((after, limit)) = lane.and_then(Lane::begin_reading) {
+                wanted.push(Wanted {
+                    webhook,
+                    after,
+                    limit,
+                });
+            }
         }
+        self.is_reading_urgent = !self.unread.is_empty();
         if wanted.is_empty() {
             return;
         }
         self.is_reading = true;
         let readers = self.tools.readers.clone();
-        self.tasks.spawn(async move {
-            let webhooks = wanted.iter().map(|(webhook, _)| *webhook).collect();
+        self.tasks.start(async move {
+            let webhooks = wanted.iter().map(|wanted| wanted.webhook).collect();
             let backlogs = in_background(move || backlog::read(&*readers.get()?, &wanted)).await;
             Done::Reading { webhooks, backlogs }
         });
     }
 
-    /// Has what was not sent from memory put on the due lists: soon where a lane had no room for it, and
-    /// every so often, so that after a crash there is little to look through.
+    /// Has what was not sent from memory put on the due lists.
     fn list_as_due(&mut self) {
-        let now = Instant::now();
-        if self.is_listing || !self.has_unlisted || now < self.list_at {
+        let Some(turned_away) = self.listing.begin(Instant::now()) else {
             return;
-        }
-        self.is_listing = true;
-        self.has_unlisted = false;
-        self.list_at = now + LIST_EVERY;
-        let turned_away = std::mem::take(&mut self.turned_away);
-        let (readers, writer) = (self.tools.readers.clone(), self.tools.writer.clone());
-        self.tasks.spawn(async move {
-            let listed = listing::list_as_due(&readers, &writer).await;
+        };
+        let tools = Arc::clone(&self.tools);
+        self.tasks.start(async move {
+            let listed = listing::list_as_due(&tools.readers, &tools.writer).await;
             Done::Listing {
                 listed,
                 turned_away,
@@ -319,29 +286,31 @@ impl Dispatcher {
     /// Makes one attempt outside the schedule and its bounds; there are few, and a person waits.
     fn retry_now(&mut self, id: DeliveryId) {
         let readers = self.tools.readers.clone();
-        self.tasks.spawn(async move {
+        self.tasks.start(async move {
             Done::Lookup(in_background(move || deliveries::owed(&*readers.get()?, id)).await)
         });
     }
 
-    fn finish(&mut self, done: std::result::Result<Done, tokio::task::JoinError>) {
+    fn finish(&mut self, done: Done) {
         match done {
-            Ok(Done::Attempt(made)) => self.finish_attempt(made),
-            Ok(Done::Recorded(recorded)) => {
+            Done::Attempt(made) => self.finish_attempt(made),
+            Done::Recorded(recorded) => {
                 self.is_recording = false;
                 recorded.into_iter().for_each(|one| self.finish_record(one));
             }
-            Ok(Done::Reading { webhooks, backlogs }) => self.finish_reading(webhooks, backlogs),
-            Ok(Done::Listing {
+            Done::Reading { webhooks, backlogs } => self.finish_reading(webhooks, backlogs),
+            Done::Listing {
                 listed,
                 turned_away,
-            }) => self.finish_listing(listed, turned_away),
-            Ok(Done::Lookup(Ok(Some(owed)))) => self.send(owed, Trigger::Manual),
-            Ok(Done::Lookup(Ok(None))) => {}
-            Ok(Done::Lookup(Err(e))) => {
-                tracing::error!(error = %e, "a retry could not be looked up")
+            } => {
+                let readers = self.listing.end(listed, turned_away, Instant::now());
+                readers
+                    .into_iter()
+                    .for_each(|webhook| self.look_again(webhook));
             }
-            Err(e) => tracing::error!(error = %e, "a task of the dispatcher failed"),
+            Done::Lookup(Ok(Some(owed))) => self.send(owed, Trigger::Manual),
+            Done::Lookup(Ok(None)) => {}
+            Done::Lookup(Err(e)) => tracing::error!(error = %e, "a retry could not be looked up"),
         }
     }
 
@@ -414,19 +383,6 @@ impl Dispatcher {
         }
     }
 
-    fn finish_listing(&mut self, listed: Option<Listed>, turned_away: HashSet<WebhookId>) {
-        self.is_listing = false;
-        let Some(listed) = listed else { return };
-        if listed.is_full {
-            self.has_unlisted = true;
-            self.turned_away
-                .extend(turned_away.iter().chain(&listed.webhooks));
-        }
-        for webhook in turned_away.union(&listed.webhooks) {
-            self.look_again(*webhook);
-        }
-    }
-
     fn look_again(&mut self, webhook: WebhookId) {
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.look_again();
@@ -441,11 +397,7 @@ impl Dispatcher {
     }
 
     fn until_next_timer(&self) -> Duration {
-        let listing = if self.has_unlisted && !self.is_listing {
-            self.list_at.saturating_duration_since(Instant::now())
-        } else {
-            LOOK
-        };
+        let listing = self.listing.wait(Instant::now()).unwrap_or(LOOK);
         let Some(at_ms) = self.timers.next_ms() else {
             return listing;
         };
@@ -474,9 +426,9 @@ impl Dispatcher {
         let drained = async {
             loop {
                 self.record();
-                match self.tasks.join_next().await {
-                    Some(Ok(Done::Attempt(made))) => self.unrecorded.push(made),
-                    Some(Ok(Done::Recorded(_))) => self.is_recording = false,
+                match self.tasks.next().await {
+                    Some(Done::Attempt(made)) => self.unrecorded.push(made),
+                    Some(Done::Recorded(_)) => self.is_recording = false,
                     Some(_) => {}
                     None => break,
                 }

@@ -2,7 +2,7 @@
 //! holds more. Pure bookkeeping, so that no webhook can delay another or fill the memory.
 
 use crate::id::DeliveryId;
-use crate::store::deliveries::OwedDelivery;
+use crate::store::deliveries::{DuePlace, OwedDelivery};
 use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
@@ -45,6 +45,15 @@ fn weight(owed: &OwedDelivery) -> usize {
     size_of::<OwedDelivery>() + owed.body.len()
 }
 
+/// How much a lane wants to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// When others are.
+    Soon,
+    /// Without waiting for others.
+    Now,
+}
+
 /// One webhook's lane.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -56,6 +65,8 @@ pub(super) struct Lane {
     on_their_way: usize,
     /// Whether the file may hold due deliveries that are not known here.
     has_more: bool,
+    /// Where on the due list the last reading ended, if what it left is all that there is to read.
+    place: Option<DuePlace>,
     /// Ids settled while the file is being read: the reading may be older than their outcome.
     settled_meanwhile: Option<HashSet<DeliveryId>>,
     /// Whether the webhook sends at all.
@@ -73,6 +84,7 @@ impl Lane {
             known: HashSet::new(),
             on_their_way: 0,
             has_more: true,
+            place: None,
             settled_meanwhile: None,
             is_active: true,
             has_turn: false,
@@ -107,7 +119,7 @@ impl Lane {
             return;
         }
         self.is_active = is_active;
-        self.has_more = is_active;
+        self.look_again();
         for forgotten in self.ready.drain(..) {
             self.room.give_back(&forgotten);
             self.known.remove(&forgotten.id);
@@ -129,29 +141,33 @@ impl Lane {
         true
     }
 
-    /// The file must be looked at again.
+    /// The file must be looked at again, from the first that is due on.
     pub(super) fn look_again(&mut self) {
         self.has_more = self.is_active;
+        self.place = None;
     }
 
-    /// Whether the file should be read, and is not being read.
-    pub(super) fn wants_reading(&self) -> bool {
-        self.is_active
-            && self.has_more
-            // With a quarter left the file is read again, so that sending does not wait for the reading.
-            && self.ready.len() <= self.read_limit() / 4
-            && self.settled_meanwhile.is_none()
-    }
-
-    /// How many rows to read now, if it still wants any; if so, the reading has begun.
-    pub(super) fn begin_reading(&mut self) -> Option<usize> {
-        if !self.wants_reading() {
-            return None;
+    /// Whether to read the file, if it is read anyway, or even because of this lane: so that many lanes are
+    /// read together, and sending does not wait for the reading.
+    pub(super) fn wants_reading(&self) -> Option<Wish> {
+        let may_read = self.is_active && self.has_more && self.settled_meanwhile.is_none();
+        match self.ready.len() {
+            ready if may_read && ready <= self.read_limit() / 4 => Some(Wish::Now),
+            ready if may_read && ready <= self.read_limit() / 2 => Some(Wish::Soon),
+            _ => None,
         }
+    }
+
+    /// From where on the due list to read now and how many rows, if it still wants any; if so, the reading
+    /// has begun.
+    pub(super) fn begin_reading(&mut self) -> Option<(Option<DuePlace>, usize)> {
+        self.wants_reading()?;
         self.has_more = false;
         self.settled_meanwhile = Some(HashSet::new());
-        // What is known is still due in the file and comes first there.
-        Some(self.read_limit() + self.known.len())
+        let place = self.place.take();
+        // From the start on, what is known is still due in the file and comes first there.
+        let known = if place.is_none() { self.known.len() } else { 0 };
+        Some((place, self.read_limit() + known))
     }
 
     /// Takes what the file said. `is_full` says that there was more than fitted.
@@ -160,15 +176,22 @@ impl Lane {
         if !self.is_active {
             return;
         }
+        // Somebody may have asked for another look meanwhile, and that one begins at the start.
+        let goes_on = !self.has_more;
         self.has_more |= is_full;
+        let mut place = None;
         for owed in found {
             if self.is_full() {
                 self.has_more = true;
-                return;
+                break;
             }
+            place = owed.due_place();
             if !settled.contains(&owed.id) && self.known.insert(owed.id) {
                 self.add(owed);
             }
+        }
+        if goes_on && self.has_more {
+            self.place = place;
         }
     }
 
@@ -286,7 +309,7 @@ mod tests {
         lane.answered();
         lane.look_again();
         // The file still says that it is due, so a reading must reach past it.
-        assert_eq!(lane.begin_reading(), Some(READ_LIMIT + 1));
+        assert_eq!(lane.begin_reading(), Some((None, READ_LIMIT + 1)));
         lane.finish_reading(vec![owed(1), owed(2)], false);
         assert_eq!(lane.take(1).unwrap().id.as_i64(), 2);
         lane.answered();
@@ -327,13 +350,46 @@ mod tests {
         let taken = (500..600).take_while(|id| other.push(heavy(*id))).count();
         assert_eq!(taken, READY_AT_LEAST);
         assert_eq!(
-            other.begin_reading(),
+            other.wants_reading(),
             None,
             "not while there is enough to send"
         );
         dead.set_active(false);
         drop(other);
         assert_eq!(room.used.get(), 0);
+    }
+
+    #[test]
+    fn a_long_due_list_is_read_on_from_where_the_last_reading_ended() {
+        let listed = |id| OwedDelivery {
+            standing: Standing {
+                next_attempt_at_ms: Some(id / 10),
+                ..Standing::NEW
+            },
+            ..owed(id)
+        };
+        let mut lane = lane();
+        assert_eq!(lane.begin_reading(), Some((None, READ_LIMIT)));
+        lane.finish_reading((0..100).map(listed).collect(), true);
+        assert_eq!(lane.wants_reading(), Some(Wish::Now));
+        let end = listed(99).due_place();
+        assert_eq!(lane.begin_reading(), Some((end, READ_LIMIT)));
+        lane.finish_reading((100..200).map(listed).collect(), true);
+        assert_eq!(lane.wants_reading(), Some(Wish::Soon));
+        lane.look_again();
+        assert_eq!(
+            lane.begin_reading(),
+            Some((None, READ_LIMIT + 200)),
+            "something new is due"
+        );
+        lane.look_again();
+        lane.finish_reading((0..300).map(listed).collect(), true);
+        while lane.take(usize::MAX).is_some() {}
+        assert_eq!(
+            lane.begin_reading().unwrap().0,
+            None,
+            "also when it came up while reading"
+        );
     }
 
     #[test]

@@ -2,18 +2,97 @@
 //! deliveries are sent before anybody looks, and cost no list an entry. Decides nothing about who sends.
 
 use super::backlog::in_background;
+use crate::error::Result;
 use crate::id::WebhookId;
 use crate::store::Readers;
 use crate::store::deliveries::{self, Unlisted};
 use crate::store::writer::Writer;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Deliveries that are looked at in one go: few enough to be listed in milliseconds of the writer.
 const AT_ONCE: usize = 2_048;
+/// What was committed is looked at within this time, so that after a crash there is little to look through.
+const EVERY: Duration = Duration::from_millis(500);
 /// How long to leave the file alone when it could not be read or written.
 const SETBACK: Duration = Duration::from_secs(1);
+
+/// When to look next, and whose lanes wait for that.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// Whether something was committed that was not looked at yet.
+    is_needed: bool,
+    /// Lanes that had no room for what was committed, since the last look began.
+    turned_away: HashSet<WebhookId>,
+    is_running: bool,
+    next: Instant,
+}
+
+impl Listing {
+    /// Nothing is known to be unlisted.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            is_needed: false,
+            turned_away: HashSet::new(),
+            is_running: false,
+            next: now,
+        }
+    }
+
+    /// Something was committed, and is sent from memory as far as anybody knows.
+    pub(super) fn committed(&mut self) {
+        self.is_needed = true;
+    }
+
+    /// Something was committed that these lanes had no room for, or may not have heard of: it is looked
+    /// for at once.
+    pub(super) fn turned_away(
+        &mut self,
+        webhooks: impl IntoIterator<Item = WebhookId>,
+        now: Instant,
+    ) {
+        self.is_needed = true;
+        self.next = now;
+        self.turned_away.extend(webhooks);
+    }
+
+    /// Whether to look now, and for which lanes above all; if so, the look has begun.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<HashSet<WebhookId>> {
+        if self.is_running || !self.is_needed || now < self.next {
+            return None;
+        }
+        self.is_running = true;
+        self.is_needed = false;
+        self.next = now + EVERY;
+        Some(std::mem::take(&mut self.turned_away))
+    }
+
+    /// Takes what a look came to, and says whose lanes have something to read.
+    pub(super) fn end(
+        &mut self,
+        listed: Option<Listed>,
+        turned_away: HashSet<WebhookId>,
+        now: Instant,
+    ) -> HashSet<WebhookId> {
+        self.is_running = false;
+        let Some(listed) = listed else {
+            return HashSet::new();
+        };
+        let mut readers = listed.webhooks;
+        readers.extend(turned_away);
+        if listed.is_full {
+            self.turned_away(readers.iter().copied(), now);
+        }
+        readers
+    }
+
+    /// How long until it is time to look, if it ever is.
+    pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
+        let waits = self.is_needed && !self.is_running;
+        waits.then(|| self.next.saturating_duration_since(now))
+    }
+}
 
 /// What one look came to.
 pub(super) struct Listed {
@@ -38,7 +117,7 @@ pub(super) async fn list_as_due(readers: &Readers, writer: &Writer) -> Option<Li
     }
 }
 
-async fn look(readers: &Readers, writer: &Writer) -> crate::error::Result<Listed> {
+async fn look(readers: &Readers, writer: &Writer) -> Result<Listed> {
     let readers = readers.clone();
     let found = in_background(move || deliveries::unlisted(&*readers.get()?, AT_ONCE)).await?;
     let Some(unlisted) = found.map(Arc::new) else {
@@ -59,4 +138,62 @@ async fn look(readers: &Readers, writer: &Writer) -> crate::error::Result<Listed
             .collect(),
         is_full: unlisted.is_full,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: WebhookId = WebhookId::from_i64(1);
+    const B: WebhookId = WebhookId::from_i64(2);
+
+    fn listed(webhooks: &[WebhookId], is_full: bool) -> Option<Listed> {
+        Some(Listed {
+            webhooks: webhooks.iter().copied().collect(),
+            is_full,
+        })
+    }
+
+    #[test]
+    fn what_is_sent_from_memory_is_looked_at_every_so_often() {
+        let start = Instant::now();
+        let mut listing = Listing::new(start);
+        assert_eq!((listing.wait(start), listing.begin(start)), (None, None));
+        listing.committed();
+        assert_eq!(listing.begin(start), Some(HashSet::new()));
+        listing.committed();
+        assert_eq!(
+            (listing.wait(start), listing.begin(start)),
+            (None, None),
+            "one at a time"
+        );
+        assert!(
+            listing
+                .end(listed(&[], false), HashSet::new(), start)
+                .is_empty()
+        );
+        assert_eq!(
+            (listing.wait(start), listing.begin(start)),
+            (Some(EVERY), None)
+        );
+        assert!(listing.begin(start + EVERY).is_some());
+    }
+
+    #[test]
+    fn a_lane_that_was_full_is_looked_for_at_once_and_until_all_is_listed() {
+        let start = Instant::now();
+        let mut listing = Listing::new(start);
+        listing.committed();
+        let nobody = listing.begin(start).unwrap();
+        listing.turned_away([A], start);
+        listing.end(listed(&[], false), nobody, start);
+        let waiting = listing.begin(start).unwrap();
+        assert_eq!(waiting, HashSet::from([A]));
+        let readers = listing.end(listed(&[B], true), waiting, start);
+        assert_eq!(readers, HashSet::from([A, B]));
+        let waiting = listing.begin(start).unwrap();
+        assert_eq!(waiting, HashSet::from([A, B]), "there was more");
+        listing.end(listed(&[], false), waiting, start);
+        assert_eq!(listing.begin(start + EVERY), None);
+    }
 }

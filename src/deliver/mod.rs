@@ -12,6 +12,7 @@ mod lane;
 mod listing;
 mod record;
 pub mod sender;
+mod tasks;
 mod timers;
 
 use crate::accept::FreshDeliveries;
@@ -62,7 +63,12 @@ pub fn start(
     let thread = std::thread::Builder::new()
         .name("dispatcher".to_owned())
         .spawn(move || {
-            runtime.block_on(dispatcher::run(Arc::new(tools), fresh, retries, stop));
+            runtime.block_on(tokio::task::unconstrained(dispatcher::run(
+                Arc::new(tools),
+                fresh,
+                retries,
+                stop,
+            )));
             // A resolver that hangs would keep the box from stopping (promise 13).
             runtime.shutdown_background();
         })?;

@@ -92,6 +92,16 @@ pub struct OwedDelivery {
     pub standing: Standing,
 }
 
+/// A place on a webhook's due list: when the delivery there is due, Unix milliseconds, and which it is.
+pub type DuePlace = (i64, DeliveryId);
+
+impl OwedDelivery {
+    /// Where on its webhook's due list it stood, if it was on it.
+    pub fn due_place(&self) -> Option<DuePlace> {
+        Some((self.standing.next_attempt_at_ms?, self.id))
+    }
+}
+
 /// Reads by position, behind what [`standing_row`] reads: a backlog has many rows.
 fn owed_row(row: &Row<'_>) -> rusqlite::Result<OwedDelivery> {
     Ok(OwedDelivery {
@@ -118,23 +128,27 @@ const OWED: &str =
         d.id, d.webhook_id, d.message_id, m.body
      FROM delivery d JOIN message m ON m.id = d.message_id";
 
-/// What is on a webhook's due list by now, longest due first, at most `limit`.
+/// What is on a webhook's due list by now, longest due first, at most `limit`, after a place or from the
+/// start.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn due(
     connection: &Connection,
     webhook: WebhookId,
+    after: Option<DuePlace>,
     now_ms: i64,
     limit: usize,
 ) -> Result<Vec<OwedDelivery>> {
+    let (after_ms, after) = after.unwrap_or((0, DeliveryId::from_i64(0)));
     let sql = format!(
-        "{OWED} WHERE d.webhook_id = ?1 AND d.next_attempt_at_ms <= ?2 ORDER BY d.next_attempt_at_ms, d.id LIMIT ?3"
+        "{OWED} WHERE d.webhook_id = ?1 AND d.next_attempt_at_ms <= ?2 AND (d.next_attempt_at_ms, d.id) > (?4, ?5)
+         ORDER BY d.next_attempt_at_ms, d.id LIMIT ?3"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(statement
-        .query_map(params![webhook, now_ms, limit], owed_row)?
+        .query_map(params![webhook, now_ms, limit, after_ms, after], owed_row)?
         .collect::<rusqlite::Result<_>>()?)
 }
 

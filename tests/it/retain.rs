@@ -12,8 +12,9 @@ fn age(data: &Data, days: i64) {
     let statements = [
         "UPDATE event SET id = id - ?1",
         "UPDATE message SET id = id - ?1, event_id = event_id - ?1",
-        "UPDATE delivery SET id = id - ?1, message_id = message_id - ?1, event_id = event_id - ?1",
-        "UPDATE attempt SET id = id - ?1, delivery_id = delivery_id - ?1",
+        "UPDATE delivery SET id = id - ?1, message_id = message_id - ?1, event_id = event_id - ?1, last_attempt_id = last_attempt_id - ?1",
+        "UPDATE attempt SET id = id - ?1, delivery_id = delivery_id - ?1, previous_attempt_id = previous_attempt_id - ?1",
+        "UPDATE dispatcher SET cursor_delivery_id = cursor_delivery_id - ?1",
         "UPDATE timeline SET event_id = event_id - ?1",
         "UPDATE projector SET cursor_event_id = cursor_event_id - ?1",
     ];
