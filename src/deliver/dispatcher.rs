@@ -148,7 +148,7 @@ impl Dispatcher {
 
     fn push(&mut self, owed: OwedDelivery) {
         let webhook = owed.webhook;
-        self.listing.committed();
+        self.listing.committed(Instant::now());
         // No lane: the webhook was deleted a moment ago, and its deliveries are cancelled.
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             if !lane.push(owed) {

@@ -41,8 +41,11 @@ impl Listing {
     }
 
     /// Something was committed, and is sent from memory as far as anybody knows.
-    pub(super) fn committed(&mut self) {
-        self.is_needed = true;
+    pub(super) fn committed(&mut self, now: Instant) {
+        if !self.is_needed {
+            self.is_needed = true;
+            self.next = now + EVERY;
+        }
     }
 
     /// Something was committed that these lanes had no room for, or may not have heard of: it is looked
@@ -64,7 +67,6 @@ impl Listing {
         }
         self.is_running = true;
         self.is_needed = false;
-        self.next = now + EVERY;
         Some(std::mem::take(&mut self.turned_away))
     }
 
@@ -155,36 +157,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_from_memory_is_looked_at_every_so_often() {
+    fn what_is_sent_from_memory_is_looked_at_after_a_while() {
         let start = Instant::now();
         let mut listing = Listing::new(start);
         assert_eq!((listing.wait(start), listing.begin(start)), (None, None));
-        listing.committed();
-        assert_eq!(listing.begin(start), Some(HashSet::new()));
-        listing.committed();
+        listing.committed(start);
+        let soon = start + EVERY / 2;
+        listing.committed(soon);
         assert_eq!(
-            (listing.wait(start), listing.begin(start)),
+            (listing.wait(soon), listing.begin(soon)),
+            (Some(EVERY / 2), None)
+        );
+        let then = start + EVERY;
+        assert_eq!(listing.begin(then), Some(HashSet::new()));
+        listing.committed(then);
+        let later = then + EVERY;
+        assert_eq!(
+            (listing.wait(later), listing.begin(later)),
             (None, None),
             "one at a time"
         );
-        assert!(
-            listing
-                .end(listed(&[], false), HashSet::new(), start)
-                .is_empty()
-        );
-        assert_eq!(
-            (listing.wait(start), listing.begin(start)),
-            (Some(EVERY), None)
-        );
-        assert!(listing.begin(start + EVERY).is_some());
+        let readers = listing.end(listed(&[A], false), HashSet::new(), later);
+        assert_eq!(readers, HashSet::from([A]));
+        assert!(listing.begin(later).is_some());
     }
 
     #[test]
     fn a_lane_that_was_full_is_looked_for_at_once_and_until_all_is_listed() {
         let start = Instant::now();
         let mut listing = Listing::new(start);
-        listing.committed();
-        let nobody = listing.begin(start).unwrap();
+        listing.committed(start);
+        let nobody = listing.begin(start + EVERY).unwrap();
         listing.turned_away([A], start);
         listing.end(listed(&[], false), nobody, start);
         let waiting = listing.begin(start).unwrap();
@@ -194,6 +197,6 @@ mod tests {
         let waiting = listing.begin(start).unwrap();
         assert_eq!(waiting, HashSet::from([A, B]), "there was more");
         listing.end(listed(&[], false), waiting, start);
-        assert_eq!(listing.begin(start + EVERY), None);
+        assert_eq!(listing.begin(start + EVERY), None, "that was all");
     }
 }

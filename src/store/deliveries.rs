@@ -299,3 +299,97 @@ pub fn cancel_owed(connection: &Connection, webhook: WebhookId) -> Result<usize>
     hold_pending(connection, webhook)?;
     cancel_held(connection, webhook)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Files;
+
+    const WEBHOOK: WebhookId = WebhookId::from_i64(1);
+    const OTHER: WebhookId = WebhookId::from_i64(2);
+
+    fn id(id: i64) -> DeliveryId {
+        DeliveryId::from_i64(id)
+    }
+
+    /// A file in which the deliveries 1 to 6 were made, the even ones for another webhook.
+    fn made() -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Files::prepare(folder.path())
+            .unwrap()
+            .open_writer()
+            .unwrap();
+        let message = NewMessage {
+            id: MessageId::from_i64(1),
+            workspace: WorkspaceId::from_i64(1),
+            event: None,
+            event_type: "Post Created",
+            body: b"{}",
+        };
+        insert_message(&connection, &message).unwrap();
+        for n in 1..=6 {
+            let delivery = NewDelivery {
+                id: id(n),
+                workspace: message.workspace,
+                webhook: if n % 2 == 0 { OTHER } else { WEBHOOK },
+                message: message.id,
+                event: None,
+                is_held: n == 6,
+            };
+            insert_delivery(&connection, &delivery).unwrap();
+        }
+        (folder, connection)
+    }
+
+    fn due_ids(connection: &Connection, webhook: WebhookId, after: Option<DuePlace>) -> Vec<i64> {
+        due(connection, webhook, after, i64::MAX, 10)
+            .unwrap()
+            .iter()
+            .map(|owed| owed.id.as_i64())
+            .collect()
+    }
+
+    #[test]
+    fn what_waits_is_listed_once_and_in_order() {
+        let (_folder, connection) = made();
+        assert!(due_ids(&connection, WEBHOOK, None).is_empty());
+        let first = unlisted(&connection, 4).unwrap().unwrap();
+        assert_eq!((first.last, first.is_full), (id(4), true));
+        let waiting: Vec<_> = first.waiting.iter().map(|(id, _)| id.as_i64()).collect();
+        assert_eq!(waiting, [1, 2, 3, 4]);
+        // One of them was sent between the look and the list.
+        connection
+            .execute("UPDATE delivery SET state = 'succeeded' WHERE id = 2", [])
+            .unwrap();
+        list_as_due(&connection, &first).unwrap();
+        let rest = unlisted(&connection, 4).unwrap().unwrap();
+        assert_eq!(
+            rest.waiting,
+            [(id(5), WEBHOOK)],
+            "what is held is on no list"
+        );
+        list_as_due(&connection, &rest).unwrap();
+        assert!(unlisted(&connection, 4).unwrap().is_none());
+        assert_eq!(due_ids(&connection, WEBHOOK, None), [1, 3, 5]);
+        assert_eq!(due_ids(&connection, OTHER, None), [4]);
+        let place = due(&connection, WEBHOOK, None, i64::MAX, 2).unwrap()[1].due_place();
+        assert_eq!(due_ids(&connection, WEBHOOK, place), [5]);
+    }
+
+    #[test]
+    fn holding_finds_what_is_on_the_list_and_what_is_not_yet() {
+        let (_folder, connection) = made();
+        let first = unlisted(&connection, 2).unwrap().unwrap();
+        list_as_due(&connection, &first).unwrap();
+        assert_eq!(hold_pending(&connection, WEBHOOK).unwrap(), 3);
+        assert!(due_ids(&connection, WEBHOOK, None).is_empty());
+        assert_eq!(
+            unlisted(&connection, 9).unwrap().unwrap().waiting,
+            [(id(4), OTHER)]
+        );
+        assert_eq!(release_held(&connection, WEBHOOK, 7).unwrap(), 3);
+        assert_eq!(due_ids(&connection, WEBHOOK, None), [1, 3, 5]);
+        assert_eq!(cancel_owed(&connection, WEBHOOK).unwrap(), 3);
+        assert!(due_ids(&connection, WEBHOOK, None).is_empty());
+    }
+}

@@ -357,6 +357,45 @@ mod tests {
     }
 
     #[test]
+    fn an_older_files_attempts_are_chained_and_what_it_owes_stays_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let mut old = Connection::open(files.database()).unwrap();
+        Migrations::from_slice(&MIGRATIONS[..4])
+            .to_latest(&mut old)
+            .unwrap();
+        // The second attempt was begun last and recorded first, beside the schedule's own.
+        old.execute_batch(
+            "INSERT INTO message (id, workspace_id, type, body) VALUES (5, 1, 'Seen', x'7B7D');
+             INSERT INTO delivery (id, workspace_id, webhook_id, message_id, state, attempts, automatic_attempts, next_attempt_at_ms)
+             VALUES (6, 1, 9, 5, 'pending', 3, 2, 70), (7, 1, 9, 5, 'pending', 0, 0, 60), (8, 1, 9, 5, 'succeeded', 1, 1, NULL);
+             INSERT INTO attempt (id, delivery_id, number, trigger, started_at_ms, duration_us, url, request_headers, response_body_truncated)
+             VALUES (11, 6, 1, 'automatic', 1, 1, '', '[]', 0), (12, 8, 1, 'automatic', 1, 1, '', '[]', 0),
+                    (13, 6, 3, 'automatic', 1, 1, '', '[]', 0), (14, 6, 2, 'manual', 1, 1, '', '[]', 0)",
+        )
+        .unwrap();
+        drop(old);
+        let connection = files.open_writer().unwrap();
+        let column = |sql: &str| -> Vec<Option<i64>> {
+            let mut statement = connection.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| row.get(0)).unwrap();
+            rows.collect::<Result<_, _>>().unwrap()
+        };
+        assert_eq!(
+            column("SELECT last_attempt_id FROM delivery ORDER BY id"),
+            [Some(13), None, Some(12)]
+        );
+        assert_eq!(
+            column("SELECT previous_attempt_id FROM attempt ORDER BY id"),
+            [None, None, Some(14), Some(11)]
+        );
+        assert_eq!(
+            column("SELECT cursor_delivery_id FROM dispatcher"),
+            [Some(8)]
+        );
+    }
+
+    #[test]
     fn one_server_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::prepare(folder.path()).unwrap();

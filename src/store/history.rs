@@ -34,7 +34,7 @@ pub fn waiting(connection: &Connection, webhook: WebhookId) -> Result<Waiting> {
         "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND next_attempt_at_ms IS NOT NULL LIMIT ?2)",
     )?;
     let mut unlisted = connection.prepare_cached(
-        "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = 'pending'
+        "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE webhook_id = ?1 AND state = 'pending' AND next_attempt_at_ms IS NULL
             AND id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1) LIMIT ?2)",
     )?;
     // The state is part of the text, because that is how SQLite chooses a partial index.

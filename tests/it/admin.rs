@@ -49,6 +49,39 @@ impl Box {
         format!("/w/{}/{rest}", self.tenant.slug)
     }
 
+    /// The numbers of events named "Numbered 007", as a list shows them from its first page to its last.
+    #[track_caller]
+    fn numbers_page_by_page(&self, list: &str) -> Vec<String> {
+        let ann = self.ann();
+        let mut seen = Vec::new();
+        let mut next = Some(self.path(list));
+        let mut visited = BTreeSet::new();
+        while let Some(path) = next.take() {
+            assert!(visited.len() < 20, "it does not end: {visited:?}");
+            let page = ann.see(&path);
+            visited.insert(path);
+            let text = page.text();
+            let mut words = text.split_whitespace().peekable();
+            while let Some(word) = words.next() {
+                if let Some(number) = words.peek().filter(|_| word == "Numbered") {
+                    seen.push((*number).to_owned());
+                }
+            }
+            next = page
+                .links()
+                .into_iter()
+                .map(|link| {
+                    if link.starts_with('?') {
+                        self.path(list) + &link
+                    } else {
+                        link
+                    }
+                })
+                .find(|link| link.contains("before=") && !visited.contains(link));
+        }
+        seen
+    }
+
     /// What every change leaves a row or another number in.
     fn changes(&self) -> Vec<i64> {
         [
@@ -1220,36 +1253,53 @@ fn the_list_of_events_goes_back_page_by_page() {
         the.server
             .track(&the.tenant.key, "u", &format!("Numbered {n:03}"));
     }
-    let ann = the.ann();
-    let mut seen = Vec::new();
-    let mut next = Some(the.path("events"));
-    let mut visited = BTreeSet::new();
-    while let Some(path) = next.take() {
-        assert!(visited.len() < 20, "it does not end: {visited:?}");
-        let page = ann.see(&path);
-        visited.insert(path);
-        let text = page.text();
-        let mut words = text.split_whitespace().peekable();
-        while let Some(word) = words.next() {
-            if let Some(number) = words.peek().filter(|_| word == "Numbered") {
-                seen.push((*number).to_owned());
-            }
-        }
-        next = page
-            .links()
-            .into_iter()
-            .map(|link| {
-                if link.starts_with('?') {
-                    the.path("events") + &link
-                } else {
-                    link
-                }
-            })
-            .find(|link| link.contains("before=") && !visited.contains(link));
-    }
-    seen.dedup();
     let expected: Vec<_> = (0..EVENTS).rev().map(|n| format!("{n:03}")).collect();
+    let mut seen = the.numbers_page_by_page("events");
+    seen.dedup();
     assert_eq!(seen, expected, "newest first, each once");
+}
+
+#[test]
+fn the_list_of_deliveries_goes_back_page_by_page_over_all_webhooks() {
+    const EVENTS: usize = 120;
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.member(&tenant.id, "ann@example.com", "owner");
+    let webhook = |name, patterns: &[&str]| {
+        data.webhook(&tenant.id, name, "http://127.0.0.1:1/", patterns)
+            .id
+    };
+    let gone = webhook("Gone", &["*"]);
+    webhook("First Two", &["Numbered 000", "Numbered 001"]);
+    webhook("None", &["Never"]);
+    let all = webhook("All", &["*"]);
+    let server = data.serve();
+    let the = Box {
+        data,
+        tenant,
+        webhook: all,
+        server,
+    };
+    for n in 0..EVENTS {
+        the.server
+            .track(&the.tenant.key, "u", &format!("Numbered {n:03}"));
+    }
+    let delete = the.path(&format!("webhooks/{gone}/delete"));
+    let text = the.ann().see(&delete).text();
+    assert!(
+        text.contains("120 deliveries that it is still owed"),
+        "{text}"
+    );
+    the.ann().submit(&delete, &[("confirm", "Gone")]);
+    let expected: Vec<_> = (0..EVENTS)
+        .rev()
+        .flat_map(|n| vec![format!("{n:03}"); if n < 2 { 3 } else { 2 }])
+        .collect();
+    assert_eq!(
+        the.numbers_page_by_page("deliveries"),
+        expected,
+        "newest first"
+    );
 }
 
 // HOSTILE NAMES -----------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 //! and what is sent twice is bounded by what was in flight.
 
 use crate::support::load::Load;
-use crate::support::{DEADLINE, Data, Receiver, Server, dice, kills, wait_at_most, wait_until};
+use crate::support::{
+    Answer, DEADLINE, Data, Receiver, Server, dice, kills, wait_at_most, wait_for_value, wait_until,
+};
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -232,4 +235,32 @@ fn an_idle_box_stops_at_once() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[test]
+fn what_was_on_no_list_yet_at_a_kill_is_sent_after_the_next_start() {
+    let receiver = Receiver::always(Answer::Stall);
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Recording", &receiver.url("/"), &["*"]);
+    let mut server = data.serve();
+    let ids: Vec<_> = (0..20)
+        .map(|n| server.track(&tenant.key, "u", &format!("Event {n}")))
+        .collect();
+    receiver.wait_for(8);
+    server.process.kill();
+    // The box may have listed them in this time, or not; as if it had come to none of them.
+    Connection::open(data.file())
+        .unwrap()
+        .execute_batch(
+            "UPDATE delivery SET next_attempt_at_ms = NULL; UPDATE dispatcher SET cursor_delivery_id = 0;",
+        )
+        .unwrap();
+    receiver.answer(Answer::Status(200));
+    let _server = data.serve();
+    let sent = "SELECT count(*) FROM delivery WHERE state = 'succeeded'";
+    wait_for_value("deliveries that are sent", &20, || data.number(sent));
+    let times = times_by_event(&receiver);
+    assert_eq!(times.keys().cloned().collect::<Vec<_>>(), ids);
+    assert!(times.values().all(|times| *times <= 2), "{times:?}");
 }

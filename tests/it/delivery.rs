@@ -8,6 +8,7 @@ use crate::support::{
     Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_at_most, wait_for_value,
     wait_until,
 };
+use serde_json::json;
 use standardwebhooks::Webhook as Verifier;
 use std::time::{Duration, Instant};
 
@@ -859,4 +860,49 @@ fn a_connection_is_used_again_and_a_closed_one_is_not() {
     let id = sending.track("First One There");
     let done = sending.wait_for_state(&id, "succeeded");
     assert_eq!((done.attempts, receiver.connections()), (1, 2));
+}
+
+/// Events in batches of the native dialect, each with a name of its own.
+fn track_many(sending: &Sending, batches: usize, batch: usize) {
+    for n in 0..batches {
+        let events: Vec<_> = (0..batch)
+            .map(|m| json!({"event": format!("Event {}", n * batch + m), "userId": "u"}))
+            .collect();
+        let body = json!({ "events": events }).to_string();
+        let (status, answer) = sending.server.post_native(&sending.tenant.key, body);
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
+#[test]
+fn what_memory_has_no_room_for_waits_on_the_due_list_and_is_sent_once() {
+    /// More than one webhook's deliveries that wait in memory.
+    const EVENTS: usize = 5_000;
+    let (open, closed) = std::sync::mpsc::channel::<()>();
+    let closed = std::sync::Mutex::new(closed);
+    let receiver = Receiver::new(move |_| {
+        // Until the sender is dropped, nobody gets an answer.
+        let _ = closed.lock().unwrap().recv_timeout(Duration::from_secs(15));
+        Answer::Status(200)
+    });
+    let sending = Sending::to(&receiver.url("/"));
+    track_many(&sending, 5, EVENTS / 5);
+    let owed = i64::try_from(EVENTS).unwrap();
+    wait_for_value("deliveries on the due list", &owed, || {
+        sending
+            .data
+            .number("SELECT count(*) FROM delivery WHERE next_attempt_at_ms IS NOT NULL")
+    });
+    drop(open);
+    wait_at_most(Duration::from_secs(60), "all to be sent", || {
+        (sending.data.rows("attempt") == owed).then_some(())
+    });
+    let succeeded = "SELECT count(*) FROM delivery WHERE state = 'succeeded'";
+    assert_eq!(sending.data.number(succeeded), owed);
+    let ids: std::collections::BTreeSet<_> = receiver
+        .requests()
+        .iter()
+        .map(|request| request.message_id())
+        .collect();
+    assert_eq!((ids.len(), receiver.count()), (EVENTS, EVENTS));
 }
