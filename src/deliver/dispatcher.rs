@@ -39,7 +39,6 @@ pub(super) async fn run(
     dispatcher.follow_catalog();
     // What was made before the start may be on no list yet.
     dispatcher.turn_all_away();
-    let mut arrived = Vec::new();
     loop {
         dispatcher.launch(&fresh);
         dispatcher.list_as_due();
@@ -48,23 +47,25 @@ pub(super) async fn run(
         dispatcher.close_idle_connections();
         let sleep = dispatcher.until_next_timer();
         tokio::select! {
-            // What was committed comes before what was recorded: a delivery that the file and the
-            // queue both have is then still known when its second copy is met.
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
-            count = fresh.queue.recv_many(&mut arrived, READY_LIMIT) => {
-                if count == 0 {
-                    break;
-                }
-                arrived.drain(..).for_each(|owed| dispatcher.push(owed));
-            }
             Some(done) = dispatcher.tasks.next() => {
+                // What was committed comes before what was recorded: a delivery that the file and the
+                // queue both have is then still known when its second copy is met.
+                dispatcher.take_committed(&mut fresh);
                 dispatcher.finish(done);
                 // What has ended together is taken together, and one look around serves all of it.
                 while let Some(done) = dispatcher.tasks.next_ready() {
                     dispatcher.finish(done);
                 }
             }
+            committed = fresh.queue.recv() => match committed {
+                Some(owed) => {
+                    dispatcher.push(owed);
+                    dispatcher.take_committed(&mut fresh);
+                }
+                None => break,
+            },
             Some(id) = retries.recv() => dispatcher.retry_now(id),
             () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
             () = tokio::time::sleep(sleep) => dispatcher.ring_timers(),
@@ -146,16 +147,29 @@ impl Dispatcher {
         }
     }
 
+    /// Takes what has been committed by now.
+    fn take_committed(&mut self, fresh: &mut FreshDeliveries) {
+        for _ in 0..READY_LIMIT {
+            match fresh.queue.try_recv() {
+                Ok(owed) => self.push(owed),
+                Err(_) => break,
+            }
+        }
+    }
+
     fn push(&mut self, owed: OwedDelivery) {
         let webhook = owed.webhook;
         self.listing.committed(Instant::now());
-        // No lane: the webhook was deleted a moment ago, and its deliveries are cancelled.
-        if let Some(lane) = self.lanes.get_mut(&webhook) {
-            if !lane.push(owed) {
-                self.listing.turned_away([webhook], Instant::now());
-            }
-            self.give_turn(webhook);
+        let has_room = self
+            .lanes
+            .get_mut(&webhook)
+            .is_some_and(|lane| lane.push(owed));
+        if !has_room {
+            // Without a lane the webhook was made or deleted a moment ago; what it is owed is found, or
+            // cancelled, in the file.
+            self.listing.turned_away([webhook], Instant::now());
         }
+        self.give_turn(webhook);
     }
 
     /// Something may be due that no lane has heard of.

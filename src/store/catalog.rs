@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{ApiKeyId, SourceId, WebhookId, WorkspaceId};
 use crate::secret::{TokenHash, Vault, WebhookSecret};
 use crate::webhook::{Format, Webhook, WebhookState};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -165,9 +165,10 @@ impl CatalogHandle {
         Ok((handle, version))
     }
 
-    /// The snapshot as it is now.
-    pub fn current(&self) -> Arc<Catalog> {
-        self.current.load_full()
+    /// The snapshot as it is now. Not to be kept: every request looks at it, and one that counted its
+    /// users would be fought over by all threads.
+    pub fn current(&self) -> Guard<Arc<Catalog>> {
+        self.current.load()
     }
 
     /// Reads what a transaction has just written, to be [`CatalogHandle::publish`]ed after its commit.
