@@ -5,11 +5,13 @@
 
 ALTER TABLE attempt ADD COLUMN previous_attempt_id INTEGER;  -- the delivery's attempt before this one; NULL for its first
 UPDATE attempt SET previous_attempt_id =
-    (SELECT id FROM attempt p WHERE p.delivery_id = attempt.delivery_id AND p.number < attempt.number ORDER BY p.number DESC LIMIT 1);
+    (SELECT id FROM attempt p WHERE p.delivery_id = attempt.delivery_id AND p.number < attempt.number ORDER BY p.number DESC LIMIT 1)
+    WHERE number > 1;
 
 ALTER TABLE delivery ADD COLUMN last_attempt_id INTEGER;     -- its newest attempt; NULL before the first
 UPDATE delivery SET last_attempt_id =
-    (SELECT id FROM attempt a WHERE a.delivery_id = delivery.id ORDER BY a.number DESC LIMIT 1);
+    (SELECT id FROM attempt a WHERE a.delivery_id = delivery.id ORDER BY a.number DESC LIMIT 1)
+    WHERE attempts > 0;
 
 DROP INDEX attempt_by_delivery;
 DROP INDEX delivery_by_event;

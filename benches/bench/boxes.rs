@@ -225,7 +225,7 @@ impl Folder {
         // What waits is on the due lists, as it would be in a box that could not send for a while.
         while let Some(unlisted) = deliveries::unlisted(&connection, usize::try_from(GROUP)?)? {
             let transaction = store::begin(&mut connection)?;
-            deliveries::list_as_due(&transaction, &unlisted)?;
+            deliveries::list_as_due(&transaction, &unlisted, end_ms)?;
             transaction.commit()?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::id::WebhookId;
-use crate::store::deliveries::{self, DuePlace, OwedDelivery};
+use crate::store::deliveries::{self, DuePlace, OwedDelivery, ReadLimit};
 use crate::time::now_ms;
 use rusqlite::Connection;
 
@@ -11,8 +11,10 @@ pub(super) struct Wanted {
     pub(super) webhook: WebhookId,
     /// From there on, or from the start.
     pub(super) after: Option<DuePlace>,
-    /// At most so many rows.
-    pub(super) limit: usize,
+    /// So many rows at most.
+    pub(super) rows: usize,
+    /// So many rows even where there is no room for their bytes.
+    pub(super) rows_at_least: usize,
 }
 
 /// What the file says that a webhook is owed.
@@ -25,21 +27,32 @@ pub(super) struct Backlog {
     pub(super) next_due_ms: Option<i64>,
 }
 
-/// What some webhooks are owed by now, all of it within one look at the file.
-pub(super) fn read(connection: &Connection, wanted: &[Wanted]) -> Result<Vec<Backlog>> {
+/// What some webhooks are owed by now, about `bytes` of it in all; all within one look at the file.
+pub(super) fn read(
+    connection: &Connection,
+    wanted: &[Wanted],
+    mut bytes: usize,
+) -> Result<Vec<Backlog>> {
     let snapshot = connection.unchecked_transaction()?;
     let now_ms = now_ms();
-    let backlog = |wanted: &Wanted| {
-        let (webhook, limit) = (wanted.webhook, wanted.limit);
-        let due = deliveries::due(&snapshot, webhook, wanted.after, now_ms, limit)?;
-        let next_due_ms = deliveries::next_due_ms(&snapshot, webhook, now_ms)?;
-        Ok(Backlog {
-            is_full: due.len() >= limit,
+    let mut backlogs = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let limit = ReadLimit {
+            rows: wanted.rows,
+            bytes,
+            rows_at_least: wanted.rows_at_least,
+        };
+        let (due, is_full) =
+            deliveries::due(&snapshot, wanted.webhook, wanted.after, now_ms, limit)?;
+        let read: usize = due.iter().map(|owed| owed.body.len()).sum();
+        bytes = bytes.saturating_sub(read);
+        backlogs.push(Backlog {
             due,
-            next_due_ms,
-        })
-    };
-    wanted.iter().map(backlog).collect()
+            is_full,
+            next_due_ms: deliveries::next_due_ms(&snapshot, wanted.webhook, now_ms)?,
+        });
+    }
+    Ok(backlogs)
 }
 
 /// Runs what waits for the file on a thread that may wait.

@@ -23,6 +23,11 @@ use tokio::sync::Semaphore;
 /// and the rest of the threads are for reading backlogs.
 const LOOKUPS_AT_ONCE: usize = 64;
 
+/// Reads that one connection gets in a row before others have their turn: a receiver that talks faster
+/// than it is read (interim answers without end, say) would otherwise hold up all of them, and its own
+/// timeout too.
+const READS_AT_ONCE: usize = 8;
+
 /// What a connection may cost, and where it may go.
 #[derive(Debug, Clone)]
 pub struct ConnectRules {
@@ -153,6 +158,7 @@ async fn connect(
                 return Ok(Dialled {
                     io: TokioIo::new(stream),
                     address,
+                    reads: 0,
                 });
             }
             Ok(Err(e)) => refusal = refused(address, &e),
@@ -216,6 +222,8 @@ async fn resolve(
 pub struct Dialled {
     io: TokioIo<TcpStream>,
     address: SocketAddr,
+    /// Reads that found something, since the last that did not.
+    reads: usize,
 }
 
 impl Connection for Dialled {
@@ -230,7 +238,14 @@ impl Read for Dialled {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        if self.reads >= READS_AT_ONCE {
+            self.reads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.reads = if read.is_ready() { self.reads + 1 } else { 0 };
+        read
     }
 }
 

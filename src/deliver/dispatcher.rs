@@ -3,19 +3,19 @@
 
 use super::attempt::{self, Made, Target, Tools};
 use super::backlog::{self, Backlog, Wanted, in_background};
-use super::lane::{Lane, READY_LIMIT, Room, Wish};
+use super::lane::{Lane, READ_LIMIT, READY_AT_LEAST, READY_LIMIT, Room, Wish};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
 use crate::accept::FreshDeliveries;
-use crate::delivery::Trigger;
+use crate::delivery::{DeliveryState, Trigger};
 use crate::error::Result;
 use crate::id::{DeliveryId, WebhookId};
 use crate::store::deliveries::{self, OwedDelivery};
 use crate::time::now_ms;
 use crate::webhook::WebhookState;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -40,6 +40,7 @@ pub(super) async fn run(
     // What was made before the start may be on no list yet.
     dispatcher.turn_all_away();
     loop {
+        dispatcher.ring_timers();
         dispatcher.launch(&fresh);
         dispatcher.list_as_due();
         dispatcher.read();
@@ -51,7 +52,8 @@ pub(super) async fn run(
             _ = stop.wait_for(|stop| *stop) => break,
             Some(done) = dispatcher.tasks.next() => {
                 // What was committed comes before what was recorded: a delivery that the file and the
-                // queue both have is then still known when its second copy is met.
+                // queue both have is then still known when its second copy is met. (It was in the queue
+                // before it could be listed, read, sent and recorded, rounds ago.)
                 dispatcher.take_committed(&mut fresh);
                 dispatcher.finish(done);
                 // What has ended together is taken together, and one look around serves all of it.
@@ -68,7 +70,7 @@ pub(super) async fn run(
             },
             Some(id) = retries.recv() => dispatcher.retry_now(id),
             () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
-            () = tokio::time::sleep(sleep) => dispatcher.ring_timers(),
+            () = tokio::time::sleep(sleep) => {}
         }
     }
     dispatcher.drain().await;
@@ -82,7 +84,7 @@ struct Dispatcher {
     /// Lanes that may have something to send or to read, each at most once, taken in turn.
     turns: VecDeque<WebhookId>,
     /// Lanes whose backlog is to be read next.
-    unread: HashSet<WebhookId>,
+    unread: VecDeque<WebhookId>,
     is_reading_urgent: bool,
     is_reading: bool,
     listing: Listing,
@@ -107,7 +109,7 @@ impl Dispatcher {
             lanes: HashMap::new(),
             targets: HashMap::new(),
             turns: VecDeque::new(),
-            unread: HashSet::new(),
+            unread: VecDeque::new(),
             is_reading_urgent: false,
             is_reading: false,
             listing: Listing::new(Instant::now()),
@@ -198,8 +200,11 @@ impl Dispatcher {
                 rest += 1;
                 self.send(owed, Trigger::Automatic);
             } else if let Some(wish) = lane.wants_reading() {
-                self.unread.insert(webhook);
                 self.is_reading_urgent |= wish == Wish::Now;
+                if !lane.is_unread {
+                    lane.is_unread = true;
+                    self.unread.push_back(webhook);
+                }
             }
         }
     }
@@ -257,15 +262,18 @@ impl Dispatcher {
             return;
         }
         let mut wanted = Vec::new();
-        let next: Vec<_> = self.unread.iter().copied().take(READ_TOGETHER).collect();
-        for webhook in next {
-            self.unread.remove(&webhook);
-            let lane = self.lanes.get_mut(&webhook);
-            if let Some((after, limit)) = lane.and_then(Lane::begin_reading) {
+        let count = self.unread.len().min(READ_TOGETHER);
+        for webhook in self.unread.drain(..count) {
+            let Some(lane) = self.lanes.get_mut(&webhook) else {
+                continue;
+            };
+            lane.is_unread = false;
+            if let Some((after, known)) = lane.begin_reading() {
                 wanted.push(Wanted {
                     webhook,
                     after,
-                    limit,
+                    rows: known + READ_LIMIT,
+                    rows_at_least: known + READY_AT_LEAST,
                 });
             }
         }
@@ -274,10 +282,12 @@ impl Dispatcher {
             return;
         }
         self.is_reading = true;
+        let bytes = self.room.free();
         let readers = self.tools.readers.clone();
         self.tasks.start(async move {
             let webhooks = wanted.iter().map(|wanted| wanted.webhook).collect();
-            let backlogs = in_background(move || backlog::read(&*readers.get()?, &wanted)).await;
+            let read = move || backlog::read(&*readers.get()?, &wanted, bytes);
+            let backlogs = in_background(read).await;
             Done::Reading { webhooks, backlogs }
         });
     }
@@ -317,7 +327,13 @@ impl Dispatcher {
                 listed,
                 turned_away,
             } => {
-                let readers = self.listing.end(listed, turned_away, Instant::now());
+                let is_known = |id, webhook| {
+                    self.lanes
+                        .get(&webhook)
+                        .is_some_and(|lane: &Lane| lane.knows(id))
+                };
+                let now = Instant::now();
+                let readers = self.listing.end(listed, turned_away, is_known, now);
                 readers
                     .into_iter()
                     .for_each(|webhook| self.look_again(webhook));
@@ -348,15 +364,18 @@ impl Dispatcher {
             trigger,
             fate,
         } = recorded;
-        let next_ms = match fate {
-            Fate::Stands(standing) => standing.next_attempt_at_ms,
-            Fate::Gone => None,
-            Fate::Unrecorded => Some(now_ms() + SETBACK_MS),
+        let (is_settled, next_ms) = match fate {
+            Fate::Stands(standing) => (
+                standing.state != DeliveryState::Pending,
+                standing.next_attempt_at_ms,
+            ),
+            Fate::Gone => (true, None),
+            Fate::Unrecorded => (false, Some(now_ms() + SETBACK_MS)),
         };
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             match trigger {
                 Trigger::Automatic => lane.recorded(delivery),
-                Trigger::Manual if next_ms.is_none() => lane.settle(delivery),
+                Trigger::Manual if is_settled => lane.settle(delivery),
                 Trigger::Manual => {}
             }
             self.give_turn(webhook);

@@ -10,9 +10,9 @@ use std::rc::Rc;
 /// At most this many deliveries of one webhook wait in memory; the rest of a backlog is in the file.
 pub(super) const READY_LIMIT: usize = 4_096;
 /// While all lanes together hold as many bytes as they may, each has room for this many all the same.
-const READY_AT_LEAST: usize = 16;
+pub(super) const READY_AT_LEAST: usize = 16;
 /// The file is read this much at a time.
-const READ_LIMIT: usize = 512;
+pub(super) const READ_LIMIT: usize = 512;
 
 /// What waits in memory in all lanes together, in bytes.
 #[derive(Debug, Clone)]
@@ -28,8 +28,13 @@ impl Room {
         Self { limit, used }
     }
 
+    /// Bytes that are free.
+    pub(super) fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used.get())
+    }
+
     fn is_full(&self) -> bool {
-        self.used.get() >= self.limit
+        self.free() == 0
     }
 
     fn take(&self, owed: &OwedDelivery) {
@@ -73,6 +78,8 @@ pub(super) struct Lane {
     is_active: bool,
     /// Whether it stands in the dispatcher's queue of turns.
     pub(super) has_turn: bool,
+    /// Whether it stands in the dispatcher's queue of lanes to be read.
+    pub(super) is_unread: bool,
 }
 
 impl Lane {
@@ -88,6 +95,7 @@ impl Lane {
             settled_meanwhile: None,
             is_active: true,
             has_turn: false,
+            is_unread: false,
         }
     }
 
@@ -98,14 +106,6 @@ impl Lane {
             READY_LIMIT
         };
         self.ready.len() >= limit
-    }
-
-    fn read_limit(&self) -> usize {
-        if self.room.is_full() {
-            READY_AT_LEAST
-        } else {
-            READ_LIMIT
-        }
     }
 
     fn add(&mut self, owed: OwedDelivery) {
@@ -129,8 +129,12 @@ impl Lane {
     /// Takes a delivery that was just committed, if there is room before what the file holds. Says
     /// whether it is taken care of; one that is not must be found in the file.
     pub(super) fn push(&mut self, owed: OwedDelivery) -> bool {
-        if !self.is_active || self.known.contains(&owed.id) {
+        if self.known.contains(&owed.id) {
             return true;
+        }
+        if !self.is_active {
+            // Paused a moment ago, and then it is held in the file; or activated a moment ago.
+            return false;
         }
         if self.has_more || self.is_full() {
             self.has_more = true;
@@ -139,6 +143,11 @@ impl Lane {
         self.known.insert(owed.id);
         self.add(owed);
         true
+    }
+
+    /// Whether a delivery is ready, on its way or being recorded.
+    pub(super) fn knows(&self, id: DeliveryId) -> bool {
+        self.known.contains(&id)
     }
 
     /// The file must be looked at again, from the first that is due on.
@@ -151,15 +160,20 @@ impl Lane {
     /// read together, and sending does not wait for the reading.
     pub(super) fn wants_reading(&self) -> Option<Wish> {
         let may_read = self.is_active && self.has_more && self.settled_meanwhile.is_none();
+        let enough = if self.room.is_full() {
+            READY_AT_LEAST
+        } else {
+            READ_LIMIT
+        };
         match self.ready.len() {
-            ready if may_read && ready <= self.read_limit() / 4 => Some(Wish::Now),
-            ready if may_read && ready <= self.read_limit() / 2 => Some(Wish::Soon),
+            ready if may_read && ready <= enough / 4 => Some(Wish::Now),
+            ready if may_read && ready <= enough / 2 => Some(Wish::Soon),
             _ => None,
         }
     }
 
-    /// From where on the due list to read now and how many rows, if it still wants any; if so, the reading
-    /// has begun.
+    /// From where on the due list to read now, and how many of the first rows are known already, if it
+    /// still wants any; if so, the reading has begun.
     pub(super) fn begin_reading(&mut self) -> Option<(Option<DuePlace>, usize)> {
         self.wants_reading()?;
         self.has_more = false;
@@ -167,7 +181,7 @@ impl Lane {
         let place = self.place.take();
         // From the start on, what is known is still due in the file and comes first there.
         let known = if place.is_none() { self.known.len() } else { 0 };
-        Some((place, self.read_limit() + known))
+        Some((place, known))
     }
 
     /// Takes what the file said. `is_full` says that there was more than fitted.
@@ -309,7 +323,7 @@ mod tests {
         lane.answered();
         lane.look_again();
         // The file still says that it is due, so a reading must reach past it.
-        assert_eq!(lane.begin_reading(), Some((None, READ_LIMIT + 1)));
+        assert_eq!(lane.begin_reading(), Some((None, 1)));
         lane.finish_reading(vec![owed(1), owed(2)], false);
         assert_eq!(lane.take(1).unwrap().id.as_i64(), 2);
         lane.answered();
@@ -369,17 +383,17 @@ mod tests {
             ..owed(id)
         };
         let mut lane = lane();
-        assert_eq!(lane.begin_reading(), Some((None, READ_LIMIT)));
+        assert_eq!(lane.begin_reading(), Some((None, 0)));
         lane.finish_reading((0..100).map(listed).collect(), true);
         assert_eq!(lane.wants_reading(), Some(Wish::Now));
         let end = listed(99).due_place();
-        assert_eq!(lane.begin_reading(), Some((end, READ_LIMIT)));
+        assert_eq!(lane.begin_reading(), Some((end, 0)));
         lane.finish_reading((100..200).map(listed).collect(), true);
         assert_eq!(lane.wants_reading(), Some(Wish::Soon));
         lane.look_again();
         assert_eq!(
             lane.begin_reading(),
-            Some((None, READ_LIMIT + 200)),
+            Some((None, 200)),
             "something new is due"
         );
         lane.look_again();

@@ -3,17 +3,18 @@
 
 use super::backlog::in_background;
 use crate::error::Result;
-use crate::id::WebhookId;
+use crate::id::{DeliveryId, WebhookId};
 use crate::store::Readers;
 use crate::store::deliveries::{self, Unlisted};
 use crate::store::writer::Writer;
+use crate::time::now_ms;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Deliveries that are looked at in one go: few enough to be listed in milliseconds of the writer.
 const AT_ONCE: usize = 2_048;
-/// What was committed is looked at within this time, so that after a crash there is little to look through.
+/// What was committed is looked at after this time, so that after a crash there is little to look through.
 const EVERY: Duration = Duration::from_millis(500);
 /// How long to leave the file alone when it could not be read or written.
 const SETBACK: Duration = Duration::from_secs(1);
@@ -70,18 +71,22 @@ impl Listing {
         Some(std::mem::take(&mut self.turned_away))
     }
 
-    /// Takes what a look came to, and says whose lanes have something to read.
+    /// Takes what a look came to, and says whose lanes have something to read: those that were turned away,
+    /// and those that do not know what was listed.
     pub(super) fn end(
         &mut self,
         listed: Option<Listed>,
         turned_away: HashSet<WebhookId>,
+        is_known: impl Fn(DeliveryId, WebhookId) -> bool,
         now: Instant,
     ) -> HashSet<WebhookId> {
         self.is_running = false;
         let Some(listed) = listed else {
             return HashSet::new();
         };
-        let mut readers = listed.webhooks;
+        let unknown = listed.waiting.into_iter();
+        let unknown = unknown.filter(|(id, webhook)| !is_known(*id, *webhook));
+        let mut readers: HashSet<_> = unknown.map(|(_, webhook)| webhook).collect();
         readers.extend(turned_away);
         if listed.is_full {
             self.turned_away(readers.iter().copied(), now);
@@ -98,8 +103,8 @@ impl Listing {
 
 /// What one look came to.
 pub(super) struct Listed {
-    /// Whose lists have grown.
-    pub(super) webhooks: HashSet<WebhookId>,
+    /// What was put on the lists, and whose it is.
+    pub(super) waiting: Vec<(DeliveryId, WebhookId)>,
     /// Whether there may be more that was not looked at.
     pub(super) is_full: bool,
 }
@@ -124,20 +129,16 @@ async fn look(readers: &Readers, writer: &Writer) -> Result<Listed> {
     let found = in_background(move || deliveries::unlisted(&*readers.get()?, AT_ONCE)).await?;
     let Some(unlisted) = found.map(Arc::new) else {
         return Ok(Listed {
-            webhooks: HashSet::new(),
+            waiting: Vec::new(),
             is_full: false,
         });
     };
     let written = Arc::<Unlisted>::clone(&unlisted);
     writer
-        .record(move |connection| deliveries::list_as_due(connection, &written))
+        .record(move |connection| deliveries::list_as_due(connection, &written, now_ms()))
         .await?;
     Ok(Listed {
-        webhooks: unlisted
-            .waiting
-            .iter()
-            .map(|(_, webhook)| *webhook)
-            .collect(),
+        waiting: unlisted.waiting.clone(),
         is_full: unlisted.is_full,
     })
 }
@@ -149,11 +150,17 @@ mod tests {
     const A: WebhookId = WebhookId::from_i64(1);
     const B: WebhookId = WebhookId::from_i64(2);
 
+    /// A look that has listed the deliveries 1, 2, … of these webhooks.
     fn listed(webhooks: &[WebhookId], is_full: bool) -> Option<Listed> {
+        let ids = (1..).map(DeliveryId::from_i64);
         Some(Listed {
-            webhooks: webhooks.iter().copied().collect(),
+            waiting: ids.zip(webhooks.iter().copied()).collect(),
             is_full,
         })
+    }
+
+    fn nothing_known(_: DeliveryId, _: WebhookId) -> bool {
+        false
     }
 
     #[test]
@@ -177,7 +184,7 @@ mod tests {
             (None, None),
             "one at a time"
         );
-        let readers = listing.end(listed(&[A], false), HashSet::new(), later);
+        let readers = listing.end(listed(&[A], false), HashSet::new(), nothing_known, later);
         assert_eq!(readers, HashSet::from([A]));
         assert!(listing.begin(later).is_some());
     }
@@ -189,14 +196,24 @@ mod tests {
         listing.committed(start);
         let nobody = listing.begin(start + EVERY).unwrap();
         listing.turned_away([A], start);
-        listing.end(listed(&[], false), nobody, start);
+        listing.end(listed(&[], false), nobody, nothing_known, start);
         let waiting = listing.begin(start).unwrap();
         assert_eq!(waiting, HashSet::from([A]));
-        let readers = listing.end(listed(&[B], true), waiting, start);
+        let readers = listing.end(listed(&[B], true), waiting, nothing_known, start);
         assert_eq!(readers, HashSet::from([A, B]));
         let waiting = listing.begin(start).unwrap();
         assert_eq!(waiting, HashSet::from([A, B]), "there was more");
-        listing.end(listed(&[], false), waiting, start);
+        listing.end(listed(&[], false), waiting, nothing_known, start);
         assert_eq!(listing.begin(start + EVERY), None, "that was all");
+    }
+    #[test]
+    fn a_lane_that_has_what_was_listed_in_memory_reads_nothing() {
+        let start = Instant::now();
+        let mut listing = Listing::new(start);
+        listing.committed(start);
+        let nobody = listing.begin(start + EVERY).unwrap();
+        let is_known = |id: DeliveryId, _| id == DeliveryId::from_i64(1);
+        let readers = listing.end(listed(&[A, B], false), nobody, is_known, start);
+        assert_eq!(readers, HashSet::from([B]));
     }
 }

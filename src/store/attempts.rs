@@ -270,9 +270,13 @@ pub fn of_delivery(
     while let Some(id) = next
         && attempts.len() < limit
     {
-        let (attempt, previous) = statement.query_row([id], |row| {
+        let found = statement.query_row([id], |row| {
             Ok((attempt_row(row)?, row.get("previous_attempt_id")?))
-        })?;
+        });
+        // Swept between the two looks, with all before it.
+        let Some((attempt, previous)) = found.optional()? else {
+            break;
+        };
         attempts.push(attempt);
         next = previous;
     }

@@ -128,8 +128,19 @@ const OWED: &str =
         d.id, d.webhook_id, d.message_id, m.body
      FROM delivery d JOIN message m ON m.id = d.message_id";
 
-/// What is on a webhook's due list by now, longest due first, at most `limit`, after a place or from the
-/// start.
+/// How much of a due list to read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Rows, at most.
+    pub rows: usize,
+    /// Bytes of bodies, about; but so many rows at least.
+    pub bytes: usize,
+    /// Rows that are read whatever their size.
+    pub rows_at_least: usize,
+}
+
+/// What is on a webhook's due list by now, longest due first, after a place or from the start; and
+/// whether the limit cut it short.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -138,18 +149,27 @@ pub fn due(
     webhook: WebhookId,
     after: Option<DuePlace>,
     now_ms: i64,
-    limit: usize,
-) -> Result<Vec<OwedDelivery>> {
+    limit: ReadLimit,
+) -> Result<(Vec<OwedDelivery>, bool)> {
     let (after_ms, after) = after.unwrap_or((0, DeliveryId::from_i64(0)));
     let sql = format!(
         "{OWED} WHERE d.webhook_id = ?1 AND d.next_attempt_at_ms <= ?2 AND (d.next_attempt_at_ms, d.id) > (?4, ?5)
          ORDER BY d.next_attempt_at_ms, d.id LIMIT ?3"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    Ok(statement
-        .query_map(params![webhook, now_ms, limit, after_ms, after], owed_row)?
-        .collect::<rusqlite::Result<_>>()?)
+    let rows = i64::try_from(limit.rows).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![webhook, now_ms, rows, after_ms, after])?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let owed = owed_row(row)?;
+        bytes += owed.body.len();
+        found.push(owed);
+        if bytes > limit.bytes && found.len() >= limit.rows_at_least {
+            return Ok((found, true));
+        }
+    }
+    let is_full = found.len() >= limit.rows;
+    Ok((found, is_full))
 }
 
 /// When a webhook's next attempt is due, Unix milliseconds, looking only after `after_ms`.
@@ -234,17 +254,18 @@ pub fn unlisted(connection: &Connection, limit: usize) -> Result<Option<Unlisted
     }))
 }
 
-/// Puts those that still wait on their webhooks' due lists, due since they were made, and notes how
-/// far this has come: whatever is pending is on a list, or younger than that.
+/// Puts those that still wait on their webhooks' due lists, due since they were made (an id's time runs
+/// ahead of a clock that went back, so not later than `now_ms`), and notes how far this has come: whatever
+/// is pending is on a list, or younger than that.
 ///
 /// # Errors
 /// When the file refuses.
-pub fn list_as_due(connection: &Connection, unlisted: &Unlisted) -> Result<()> {
+pub fn list_as_due(connection: &Connection, unlisted: &Unlisted, now_ms: i64) -> Result<()> {
     let mut list = connection.prepare_cached(
         "UPDATE delivery SET next_attempt_at_ms = ?2 WHERE id = ?1 AND state = 'pending' AND next_attempt_at_ms IS NULL",
     )?;
     for (id, _) in &unlisted.waiting {
-        list.execute(params![id, id.unix_ms()])?;
+        list.execute(params![id, id.unix_ms().min(now_ms)])?;
     }
     connection
         .prepare_cached("UPDATE dispatcher SET cursor_delivery_id = ?1 WHERE id = 1")?
@@ -307,6 +328,7 @@ mod tests {
 
     const WEBHOOK: WebhookId = WebhookId::from_i64(1);
     const OTHER: WebhookId = WebhookId::from_i64(2);
+    const NOW_MS: i64 = crate::id::EPOCH_MS + 1_000;
 
     fn id(id: i64) -> DeliveryId {
         DeliveryId::from_i64(id)
@@ -341,9 +363,16 @@ mod tests {
         (folder, connection)
     }
 
+    const ALL: ReadLimit = ReadLimit {
+        rows: 10,
+        bytes: 1_000,
+        rows_at_least: 0,
+    };
+
     fn due_ids(connection: &Connection, webhook: WebhookId, after: Option<DuePlace>) -> Vec<i64> {
-        due(connection, webhook, after, i64::MAX, 10)
+        due(connection, webhook, after, i64::MAX, ALL)
             .unwrap()
+            .0
             .iter()
             .map(|owed| owed.id.as_i64())
             .collect()
@@ -361,26 +390,59 @@ mod tests {
         connection
             .execute("UPDATE delivery SET state = 'succeeded' WHERE id = 2", [])
             .unwrap();
-        list_as_due(&connection, &first).unwrap();
+        list_as_due(&connection, &first, NOW_MS).unwrap();
         let rest = unlisted(&connection, 4).unwrap().unwrap();
         assert_eq!(
             rest.waiting,
             [(id(5), WEBHOOK)],
             "what is held is on no list"
         );
-        list_as_due(&connection, &rest).unwrap();
+        list_as_due(&connection, &rest, NOW_MS).unwrap();
         assert!(unlisted(&connection, 4).unwrap().is_none());
         assert_eq!(due_ids(&connection, WEBHOOK, None), [1, 3, 5]);
         assert_eq!(due_ids(&connection, OTHER, None), [4]);
-        let place = due(&connection, WEBHOOK, None, i64::MAX, 2).unwrap()[1].due_place();
-        assert_eq!(due_ids(&connection, WEBHOOK, place), [5]);
+        let two = ReadLimit { rows: 2, ..ALL };
+        let (found, is_full) = due(&connection, WEBHOOK, None, i64::MAX, two).unwrap();
+        assert!(is_full);
+        assert_eq!(due_ids(&connection, WEBHOOK, found[1].due_place()), [5]);
+    }
+
+    #[test]
+    fn a_reading_ends_at_its_bytes_and_not_before_its_least_rows() {
+        let (_folder, connection) = made();
+        let all = unlisted(&connection, 9).unwrap().unwrap();
+        list_as_due(&connection, &all, NOW_MS).unwrap();
+        // Each body has two bytes.
+        let read = |bytes, rows_at_least| {
+            let limit = ReadLimit {
+                rows: 10,
+                bytes,
+                rows_at_least,
+            };
+            let (found, is_full) = due(&connection, WEBHOOK, None, i64::MAX, limit).unwrap();
+            (found.len(), is_full)
+        };
+        assert_eq!(
+            (read(0, 0), read(3, 0), read(0, 2)),
+            ((1, true), (2, true), (2, true))
+        );
+        assert_eq!(read(6, 0), (3, false));
+    }
+
+    #[test]
+    fn what_is_listed_after_the_clock_went_back_is_due_at_once() {
+        let (_folder, connection) = made();
+        let all = unlisted(&connection, 9).unwrap().unwrap();
+        list_as_due(&connection, &all, 5).unwrap();
+        let (found, _) = due(&connection, WEBHOOK, None, 5, ALL).unwrap();
+        assert_eq!(found.len(), 3);
     }
 
     #[test]
     fn holding_finds_what_is_on_the_list_and_what_is_not_yet() {
         let (_folder, connection) = made();
         let first = unlisted(&connection, 2).unwrap().unwrap();
-        list_as_due(&connection, &first).unwrap();
+        list_as_due(&connection, &first, NOW_MS).unwrap();
         assert_eq!(hold_pending(&connection, WEBHOOK).unwrap(), 3);
         assert!(due_ids(&connection, WEBHOOK, None).is_empty());
         assert_eq!(

@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of the writer, in KiB (negative is SQLite's spelling of KiB). Small on purpose: it works at
 /// right edges and in sorted sweeps, and in a file of less than 1 GiB SQLite walks the whole cache after
 /// every commit that split an index page.
-const WRITER_CACHE_KIB: i64 = -4_096;
+const WRITER_CACHE_KIB: i64 = -8_192;
 /// Pages in the WAL after which the writer itself checkpoints what the checkpointer has not got to, and
 /// starts the WAL anew: 31 MiB, and with what is appended meanwhile within the 64 MiB of promise 8.
 const CHECKPOINT_PAGES: i64 = 8_000;

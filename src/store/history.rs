@@ -151,7 +151,7 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     })
 }
 
-/// Which deliveries a list shows: each form has an index behind it.
+/// Which deliveries a list shows. Each form has an index behind it, or its webhooks' lists.
 #[derive(Debug, Clone, Copy)]
 pub enum DeliveryFilter {
     /// All of a workspace.
@@ -178,7 +178,8 @@ pub fn page(
     match filter {
         DeliveryFilter::All => newest(connection, workspace, before, limit)?
             .into_iter()
-            .map(|id| get(connection, workspace, id))
+            // One that is swept between the two looks is left out.
+            .filter_map(|id| find(connection, workspace, id).transpose())
             .collect(),
         DeliveryFilter::Failed => Ok(connection
             .prepare_cached(&format!(
@@ -293,12 +294,19 @@ pub fn outcomes_of_event(
 /// # Errors
 /// [`crate::error::Kind::NotFound`].
 pub fn get(connection: &Connection, workspace: WorkspaceId, id: DeliveryId) -> Result<DeliveryRow> {
+    find(connection, workspace, id)?.ok_or_else(|| Error::not_found("delivery"))
+}
+
+fn find(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: DeliveryId,
+) -> Result<Option<DeliveryRow>> {
     let sql = format!("{DELIVERY_COLUMNS} WHERE d.id = ?2 AND d.workspace_id = ?1");
-    connection
+    Ok(connection
         .prepare_cached(&sql)?
         .query_row(params![workspace, id], delivery_row)
-        .optional()?
-        .ok_or_else(|| Error::not_found("delivery"))
+        .optional()?)
 }
 
 /// The exact bytes of a message.

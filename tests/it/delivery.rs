@@ -620,6 +620,34 @@ fn a_stalled_endpoint_does_not_delay_a_healthy_one() {
 }
 
 #[test]
+fn interim_answers_without_end_hold_up_no_other_webhook() {
+    let chatty = Receiver::always(Answer::EndlessInterim);
+    let healthy = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Chatty", &chatty.url("/"), &["First"]);
+    data.webhook(&tenant.id, "Healthy", &healthy.url("/"), &["*"]);
+    let server = data.serve();
+    let first = server.track(&tenant.key, "u", "First");
+    chatty.wait_for(1);
+    for n in 0..20 {
+        server.track(&tenant.key, "u", &format!("Event {n}"));
+    }
+    healthy.wait_for(21);
+    // Its own timeout ends it, as that of any other.
+    wait_at_most(
+        Duration::from_secs(40),
+        "the chatty one's attempt to end",
+        || {
+            let deliveries = data.deliveries(&first);
+            let ended =
+                |delivery: &DeliveryState| delivery.last_error.as_deref() == Some("timeout");
+            deliveries.iter().any(ended).then_some(())
+        },
+    );
+}
+
+#[test]
 fn an_endless_answer_is_cut() {
     let receiver = Receiver::always(Answer::EndlessBody);
     let sending = Sending::with(&receiver.url("/"), &schedule("0s"));
@@ -905,4 +933,34 @@ fn what_memory_has_no_room_for_waits_on_the_due_list_and_is_sent_once() {
         .map(|request| request.message_id())
         .collect();
     assert_eq!((ids.len(), receiver.count()), (EVENTS, EVENTS));
+}
+
+#[test]
+fn a_persons_failed_retry_beside_the_first_attempt_does_not_double_it() {
+    let (answer, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let receiver = Receiver::new(move |_| {
+        let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(15));
+        Answer::Status(500)
+    });
+    let sending = Sending::with(&receiver.url("/"), &schedule("0s,1h"));
+    let id = sending.track("Asked For Twice");
+    receiver.wait_for(1);
+    let delivery = sending.data.delivery_ids(&id).remove(0);
+    let retry = sending.path(&format!("deliveries/{delivery}/retry"));
+    sending.ann().submit(&retry, &[]);
+    wait_for_value("requests", &2, || receiver.count());
+    drop(answer);
+    wait_for_value("attempts", &2, || sending.delivery(&id).attempts);
+    // Whatever was still to be listed is listed by now.
+    wait_for_value("the next attempt's time", &true, || {
+        sending
+            .data
+            .number("SELECT coalesce(max(next_attempt_at_ms), 0) FROM delivery")
+            > 0
+    });
+    let automatic = sending
+        .data
+        .number("SELECT automatic_attempts FROM delivery");
+    assert_eq!((automatic, receiver.count()), (1, 2));
 }

@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     Close,
     /// 200 with a body that does not end.
     EndlessBody,
+    /// Interim answers (100), as fast as they are read, and never the answer itself.
+    EndlessInterim,
     /// 200 with this body, one byte at a time, this long between two.
     Slow(Vec<u8>, Duration),
 }
@@ -286,6 +288,7 @@ impl Shared {
                 Answer::Stall => return self.stall(&mut stream),
                 Answer::Close => return Ok(()),
                 Answer::EndlessBody => return self.write_without_end(&mut stream),
+                Answer::EndlessInterim => return self.write_interim_answers(&mut stream),
                 Answer::Slow(body, pause) => self.write_slowly(&mut stream, &body, pause)?,
             }
         }
@@ -318,6 +321,15 @@ impl Shared {
         while !self.is_gone() {
             stream.write_all(&chunk)?;
             self.body_bytes.fetch_add(0x4000, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn write_interim_answers(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+        let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000);
+        while !self.is_gone() {
+            stream.write_all(&many)?;
         }
         Ok(())
     }
