@@ -4,13 +4,13 @@
 use super::readers::Readers;
 use crate::secret::{Vault, random_bytes};
 use anyhow::Context as _;
-use rusqlite::Connection;
 use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The oldest SQLite that is safe here: earlier ones can lose a commit when two connections write
 /// and checkpoint at once (promises.md, "Storage rules").
@@ -140,7 +140,7 @@ impl Files {
         let mut connection = Connection::open(&self.database)?;
         restrict_to_owner(&self.database)?;
         connection.busy_timeout(busy_timeout)?;
-        set_and_assert(&connection, "journal_mode", Value::Text("wal".into()))?;
+        use_wal(&connection, busy_timeout)?;
         set_and_assert(&connection, "synchronous", Value::Integer(2))?;
         set_and_assert(&connection, "foreign_keys", Value::Integer(1))?;
         set_and_assert(
@@ -173,6 +173,24 @@ fn assert_sqlite_version(number: i32) -> anyhow::Result<()> {
         rusqlite::version()
     );
     Ok(())
+}
+
+/// Switches the file to a write-ahead log. Whoever meets another that is just doing the same is refused at
+/// once, since SQLite does not wait for that lock itself; so this does.
+fn use_wal(connection: &Connection, busy_timeout: Duration) -> anyhow::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let began = Instant::now();
+    loop {
+        let switched = set_and_assert(connection, "journal_mode", Value::Text("wal".into()));
+        let is_busy = switched.as_ref().is_err_and(|e| {
+            let cause = e.downcast_ref::<rusqlite::Error>();
+            cause.and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DatabaseBusy)
+        });
+        if !is_busy || began.elapsed() >= busy_timeout {
+            return switched;
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 fn set_and_assert(connection: &Connection, name: &str, wanted: Value) -> anyhow::Result<()> {
