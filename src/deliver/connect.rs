@@ -278,3 +278,51 @@ impl Write for Dialled {
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_connection_that_always_has_something_to_read_lets_others_have_their_turn() {
+        const BYTES: usize = 1_000;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut talker, _) = listener.accept().await.unwrap();
+        talker.write_all(&[b'x'; BYTES]).await.unwrap();
+        let mut dialled = Dialled {
+            io: TokioIo::new(stream),
+            address,
+            reads: 0,
+        };
+        let mut turns = Vec::new();
+        let all_read = poll_fn(|context| {
+            let mut reads = 0;
+            loop {
+                let mut byte = [0];
+                let mut buffer = hyper::rt::ReadBuf::new(&mut byte);
+                let read = Pin::new(&mut dialled).poll_read(context, buffer.unfilled());
+                match read {
+                    Poll::Ready(read) => read.unwrap(),
+                    Poll::Pending => break,
+                }
+                reads += 1;
+            }
+            turns.push(reads);
+            if turns.iter().sum::<usize>() == BYTES {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        // It hangs where a turn that was given up is never asked for again.
+        let timeout = Duration::from_secs(10);
+        tokio::time::timeout(timeout, all_read).await.unwrap();
+        // Fewer than tokio itself allows a task that is not bound otherwise.
+        assert!(turns.iter().all(|reads| *reads <= 32), "{turns:?}");
+    }
+}
