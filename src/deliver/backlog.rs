@@ -1,10 +1,72 @@
-//! Reading what webhooks are owed from the file, off the dispatcher's thread.
+//! Reading what webhooks are owed from the file, off the dispatcher's thread: whose backlog is read next,
+//! and what the file says.
 
+use super::lane::{Lane, READ_LIMIT, READY_AT_LEAST, Wish};
 use crate::error::{Error, Result};
 use crate::id::WebhookId;
 use crate::store::deliveries::{self, DuePlace, OwedDelivery, ReadLimit};
 use crate::time::now_ms;
 use rusqlite::Connection;
+use std::collections::{HashMap, VecDeque};
+
+/// Webhooks whose backlogs are read in one go at most.
+const TOGETHER: usize = 64;
+
+/// Which lanes are read next. All that ask are read within one look at the file: deliveries of many
+/// webhooks lie on the same pages, and what a reader has cached is worth nothing after the next commit.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    /// Lanes that have asked, each at most once, in turn.
+    unread: VecDeque<WebhookId>,
+    /// Whether one of them cannot wait for others.
+    is_urgent: bool,
+    is_running: bool,
+}
+
+impl Readings {
+    /// Notes what a lane wants, if it wants to be read.
+    pub(super) fn ask(&mut self, webhook: WebhookId, lane: &mut Lane) {
+        let Some(wish) = lane.wants_reading() else {
+            return;
+        };
+        self.is_urgent |= wish == Wish::Now;
+        if !lane.is_unread {
+            lane.is_unread = true;
+            self.unread.push_back(webhook);
+        }
+    }
+
+    /// What to read now; if there is anything, the reading has begun.
+    pub(super) fn begin(&mut self, lanes: &mut HashMap<WebhookId, Lane>) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        if self.is_running || !self.is_urgent {
+            return wanted;
+        }
+        let count = self.unread.len().min(TOGETHER);
+        for webhook in self.unread.drain(..count) {
+            let Some(lane) = lanes.get_mut(&webhook) else {
+                continue;
+            };
+            lane.is_unread = false;
+            if let Some((after, known)) = lane.begin_reading() {
+                wanted.push(Wanted {
+                    webhook,
+                    after,
+                    rows: known + READ_LIMIT,
+                    rows_at_least: known + READY_AT_LEAST,
+                });
+            }
+        }
+        self.is_urgent = !self.unread.is_empty();
+        self.is_running = !wanted.is_empty();
+        wanted
+    }
+
+    /// The reading has ended.
+    pub(super) fn end(&mut self) {
+        self.is_running = false;
+    }
+}
 
 /// What to read of a webhook's due list.
 pub(super) struct Wanted {

@@ -2,8 +2,8 @@
 //! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
 
 use super::attempt::{self, Made, Target, Tools};
-use super::backlog::{self, Backlog, Wanted, in_background};
-use super::lane::{Lane, READ_LIMIT, READY_AT_LEAST, READY_LIMIT, Room, Wish};
+use super::backlog::{self, Backlog, Readings, in_background};
+use super::lane::{Lane, READY_LIMIT, Room};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
 use super::tasks::{Done, Tasks};
@@ -22,8 +22,6 @@ use tokio::sync::{mpsc, watch};
 
 /// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
 const SETBACK_MS: i64 = 1_000;
-/// Webhooks whose backlogs are read in one go at most.
-const READ_TOGETHER: usize = 64;
 /// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
 /// that nobody uses are to be closed.
 const LOOK: Duration = Duration::from_secs(15);
@@ -83,10 +81,7 @@ struct Dispatcher {
     targets: HashMap<WebhookId, Arc<Target>>,
     /// Lanes that may have something to send or to read, each at most once, taken in turn.
     turns: VecDeque<WebhookId>,
-    /// Lanes whose backlog is to be read next.
-    unread: VecDeque<WebhookId>,
-    is_reading_urgent: bool,
-    is_reading: bool,
+    readings: Readings,
     listing: Listing,
     /// When a lane's file must be looked at again.
     timers: Timers,
@@ -109,9 +104,7 @@ impl Dispatcher {
             lanes: HashMap::new(),
             targets: HashMap::new(),
             turns: VecDeque::new(),
-            unread: VecDeque::new(),
-            is_reading_urgent: false,
-            is_reading: false,
+            readings: Readings::default(),
             listing: Listing::new(Instant::now()),
             timers: Timers::default(),
             tasks: Tasks::default(),
@@ -199,12 +192,8 @@ impl Dispatcher {
                 self.give_turn(webhook);
                 rest += 1;
                 self.send(owed, Trigger::Automatic);
-            } else if let Some(wish) = lane.wants_reading() {
-                self.is_reading_urgent |= wish == Wish::Now;
-                if !lane.is_unread {
-                    lane.is_unread = true;
-                    self.unread.push_back(webhook);
-                }
+            } else {
+                self.readings.ask(webhook, lane);
             }
         }
     }
@@ -255,33 +244,12 @@ impl Dispatcher {
         });
     }
 
-    /// Reads the backlogs that are wanted, all within one look at the file: deliveries of many webhooks
-    /// lie on the same pages, and what a reader has cached is worth nothing after the next commit.
+    /// Reads the backlogs that are wanted.
     fn read(&mut self) {
-        if self.is_reading || !self.is_reading_urgent {
-            return;
-        }
-        let mut wanted = Vec::new();
-        let count = self.unread.len().min(READ_TOGETHER);
-        for webhook in self.unread.drain(..count) {
-            let Some(lane) = self.lanes.get_mut(&webhook) else {
-                continue;
-            };
-            lane.is_unread = false;
-            if let Some((after, known)) = lane.begin_reading() {
-                wanted.push(Wanted {
-                    webhook,
-                    after,
-                    rows: known + READ_LIMIT,
-                    rows_at_least: known + READY_AT_LEAST,
-                });
-            }
-        }
-        self.is_reading_urgent = !self.unread.is_empty();
+        let wanted = self.readings.begin(&mut self.lanes);
         if wanted.is_empty() {
             return;
         }
-        self.is_reading = true;
         let bytes = self.room.free();
         let readers = self.tools.readers.clone();
         self.tasks.start(async move {
@@ -386,7 +354,7 @@ impl Dispatcher {
     }
 
     fn finish_reading(&mut self, webhooks: Vec<WebhookId>, backlogs: Result<Vec<Backlog>>) {
-        self.is_reading = false;
+        self.readings.end();
         match backlogs {
             Ok(backlogs) => {
                 for (webhook, backlog) in webhooks.into_iter().zip(backlogs) {
