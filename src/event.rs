@@ -113,8 +113,8 @@ pub struct Credential {
     pub workspace: WorkspaceId,
     /// The site or app, where the key belongs to one.
     pub source: Option<SourceId>,
-    /// The key that was shown.
-    pub key: ApiKeyId,
+    /// The key that was shown, where it was one.
+    pub key: Option<ApiKeyId>,
     /// What the credential proves.
     pub verification: Verification,
 }
@@ -150,13 +150,15 @@ pub struct RawEvent<'a> {
     /// Who it is about.
     pub identifiers: Identifiers<Cow<'a, str>>,
     /// JSON object, byte for byte.
-    pub properties: Option<&'a str>,
+    pub properties: Option<Cow<'a, str>>,
+    /// JSON object, byte for byte; what is known of the account for kind `group`, else of the person.
+    pub traits: Option<Cow<'a, str>>,
     /// JSON object, byte for byte.
-    pub traits: Option<&'a str>,
-    /// JSON object, byte for byte.
-    pub context: Option<&'a str>,
+    pub context: Option<Cow<'a, str>>,
     /// Whether traits that are not named go away.
     pub replace_traits: bool,
+    /// Whether `customer_id` names the account and not the person (wire.md, "Churnkey").
+    pub customer_is_account: bool,
     /// When it happened, Unix milliseconds; `None` is "now".
     pub occurred_at_ms: Option<i64>,
     /// The sender's own id of the event: the same one again is the same event.
@@ -189,6 +191,8 @@ pub struct Event {
     pub context: Option<Box<str>>,
     /// Whether traits that are not named go away.
     pub replace_traits: bool,
+    /// Whether `customer_id` names the account and not the person.
+    pub customer_is_account: bool,
     /// When it happened, Unix milliseconds.
     pub occurred_at_ms: i64,
     /// When the box had it, Unix milliseconds.
@@ -216,6 +220,7 @@ impl Event {
             && self.traits == other.traits
             && self.context == other.context
             && self.replace_traits == other.replace_traits
+            && self.customer_is_account == other.customer_is_account
     }
 
     /// The bytes of text that it holds.

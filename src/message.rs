@@ -125,6 +125,7 @@ mod tests {
                 traits: None,
                 context: None,
                 replace_traits: false,
+                customer_is_account: false,
                 occurred_at_ms: 1_704_110_400_000,
                 received_at_ms: 1_704_110_400_250,
                 verification: Verification::Server,

@@ -54,10 +54,11 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         kind,
         name,
         identifiers,
-        properties: raw.properties.map(Into::into),
-        traits: raw.traits.map(Into::into),
-        context: raw.context.map(Into::into),
+        properties: raw.properties.map(boxed),
+        traits: raw.traits.map(boxed),
+        context: raw.context.map(boxed),
         replace_traits: raw.replace_traits,
+        customer_is_account: raw.customer_is_account,
         occurred_at_ms: raw.occurred_at_ms.unwrap_or(received_at_ms),
         received_at_ms,
         verification: credential.verification,
@@ -69,6 +70,10 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         return Err(Error::field("", "event_too_large", detail));
     }
     Ok(event)
+}
+
+fn boxed(text: Cow<'_, str>) -> Box<str> {
+    text.into_owned().into_boxed_str()
 }
 
 /// What is wrong with an event, at most once a field: the first word on it is the closest one.
@@ -189,7 +194,7 @@ mod tests {
     const CREDENTIAL: Credential = Credential {
         workspace: WorkspaceId::from_i64(1),
         source: None,
-        key: ApiKeyId::from_i64(2),
+        key: Some(ApiKeyId::from_i64(2)),
         verification: Verification::Server,
     };
 
@@ -201,10 +206,11 @@ mod tests {
                 user_id: Some(Cow::Borrowed(user_id)),
                 ..Identifiers::default()
             },
-            properties: Some(r#"{ "b":1,"a":2.50 }"#),
+            properties: Some(Cow::Borrowed(r#"{ "b":1,"a":2.50 }"#)),
             traits: None,
             context: None,
             replace_traits: false,
+            customer_is_account: false,
             occurred_at_ms: None,
             dedup_key: None,
             names: &NAMES,
@@ -228,7 +234,7 @@ mod tests {
         let sized = |len: usize| {
             let properties = format!(r#"{{"a":"{}"}}"#, "x".repeat(len - 10));
             let raw = RawEvent {
-                properties: Some(&properties),
+                properties: Some(Cow::Borrowed(&properties)),
                 ..raw_track(Some("a"), "u")
             };
             normalize(raw, &CREDENTIAL, 7)

@@ -387,6 +387,7 @@ mod tests {
             traits: None,
             context: None,
             replace_traits: false,
+            customer_is_account: false,
             occurred_at_ms: at_ms,
             received_at_ms: at_ms,
             verification: Verification::Server,

@@ -70,6 +70,28 @@ pub fn new_api_key() -> Result<NewApiKey> {
     })
 }
 
+/// A secret that others sign with; never printed, wiped when it is dropped.
+#[derive(Clone)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretBytes(…)")
+    }
+}
+
+impl SecretBytes {
+    /// Wraps the bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A webhook's signing secret.
 #[derive(Clone)]
 pub struct WebhookSecret(Zeroizing<Vec<u8>>);

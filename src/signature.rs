@@ -1,4 +1,5 @@
-//! Standard Webhooks 1.0.0 signatures: `v1,` and base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`.
+//! Signatures. What leaves: Standard Webhooks 1.0.0, `v1,` and base64 of HMAC-SHA256 over
+//! `{id}.{timestamp}.{body}`. What arrives: hex HMAC-SHA256, compared in constant time.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,6 +37,39 @@ impl Signer {
     }
 }
 
+/// Whether `hex` is the lower-case hex HMAC-SHA256 of the `parts`, one behind the other, under `key`:
+/// how browsers prove who they are (wire.md, "Churnkey") and Stripe signs ("Stripe").
+pub fn is_hex_hmac(key: &[u8], parts: &[&[u8]], hex: &str) -> bool {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return false;
+    };
+    for part in parts {
+        mac.update(part);
+    }
+    let Some(claimed) = from_hex(hex) else {
+        return false;
+    };
+    mac.verify_slice(&claimed).is_ok()
+}
+
+/// The 32 bytes that 64 lower-case hex digits stand for.
+fn from_hex(hex: &str) -> Option<[u8; 32]> {
+    let digits = hex.as_bytes();
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +84,18 @@ mod tests {
             br#"{"test": 2432232314}"#,
         );
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    /// Test case 2 of RFC 4231.
+    #[test]
+    fn a_hex_hmac_is_known_and_nothing_else_is() {
+        let right = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        let is_right =
+            |hex: &str| is_hex_hmac(b"Jefe", &[b"what do ya want ", b"for nothing?"], hex);
+        assert!(is_right(right));
+        assert!(!is_right(&right.to_uppercase()));
+        assert!(!is_right(&right[1..]));
+        assert!(!is_right(&right.replace('5', "6")));
+        assert!(!is_right(&format!("{}zz", &right[2..])));
     }
 }

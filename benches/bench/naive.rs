@@ -92,6 +92,7 @@ impl Naive {
             traits: None,
             context: None,
             replace_traits: false,
+            customer_is_account: false,
             occurred_at_ms: parse_utc(parsed.timestamp).context("the timestamp")?,
             received_at_ms,
             verification: Verification::Server,

@@ -133,6 +133,7 @@ pub(crate) fn row(id: EventId, workspace: WorkspaceId, n: u64, received_at_ms: i
         traits: None,
         context: None,
         replace_traits: false,
+        customer_is_account: false,
         occurred_at_ms: TIME_MS,
         received_at_ms,
         verification: Verification::Server,

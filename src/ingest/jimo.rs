@@ -110,6 +110,7 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
         traits: None,
         context: None,
         replace_traits: false,
+        customer_is_account: false,
         occurred_at_ms,
         dedup_key: None,
         names: &NAMES,
@@ -117,12 +118,14 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
     };
     match kind {
         Some(EventKind::Identify) => {
-            raw.traits = traits(&mut refused, wire.traits);
+            raw.traits = traits(&mut refused, wire.traits).map(Cow::Borrowed);
             raw.replace_traits = replace_traits;
         }
         Some(_) => {
             raw.name = refused.required_string("event", wire.event, "the name of what happened");
-            raw.properties = refused.optional_object("properties", wire.properties);
+            raw.properties = refused
+                .optional_object("properties", wire.properties)
+                .map(Cow::Borrowed);
         }
         None => {}
     }
@@ -230,7 +233,10 @@ mod tests {
             (track.kind, track.name.as_deref()),
             (Some(EventKind::Track), Some("button_clicked"))
         );
-        assert_eq!(track.properties, Some(r#"{"button_name":"Subscribe"}"#));
+        assert_eq!(
+            track.properties.as_deref(),
+            Some(r#"{"button_name":"Subscribe"}"#)
+        );
         let identify = parse(
             r#"{"userId":"1\u0032","type":"identify","timestamp":"2024-01-01T12:00:00Z",
                 "traits":{"plan":"premium","tags":["a",1,true],"gone":null},"removeUnspecified":true}"#,

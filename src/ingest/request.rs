@@ -259,7 +259,7 @@ pub(super) fn credential(
     Ok(Credential {
         workspace: known.workspace,
         source: known.source,
-        key: known.id,
+        key: Some(known.id),
         verification: Verification::Server,
     })
 }

@@ -207,6 +207,7 @@ fn event(made: &Made, received_at_ms: i64) -> Event {
             .map(|traits| serde_json::to_string(traits).unwrap().into()),
         context: None,
         replace_traits: made.replaces,
+        customer_is_account: false,
         occurred_at_ms: received_at_ms - made.hour * 3_600_000,
         received_at_ms,
         verification: Verification::Server,

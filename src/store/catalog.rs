@@ -7,7 +7,7 @@ use super::writer::Writer;
 use crate::access::Scope;
 use crate::error::{Error, Result};
 use crate::id::{ApiKeyId, SourceId, WebhookId, WorkspaceId};
-use crate::secret::{TokenHash, Vault, WebhookSecret};
+use crate::secret::{SecretBytes, TokenHash, Vault, WebhookSecret};
 use crate::webhook::{Format, Webhook, WebhookState};
 use arc_swap::{ArcSwap, Guard};
 use rusqlite::{Connection, Row};
@@ -29,11 +29,30 @@ pub struct KnownKey {
     pub scopes: Vec<Scope>,
 }
 
+/// A source, with what requests of browsers and of the payment provider are checked against.
+#[derive(Debug)]
+pub struct KnownSource {
+    /// Its id.
+    pub id: SourceId,
+    /// The tenant.
+    pub workspace: WorkspaceId,
+    /// What people call it.
+    pub name: Box<str>,
+    /// Web origins that may post as it, as a browser writes them.
+    pub origins: Vec<Box<str>>,
+    /// Whether a customer is an account and not a person (wire.md, "Churnkey").
+    pub customers_are_accounts: bool,
+    /// Signs browser identities.
+    pub identity_secret: SecretBytes,
+    /// What the payment provider signs with, where it is known.
+    pub stripe_secret: Option<SecretBytes>,
+}
+
 /// One snapshot.
 #[derive(Debug, Default)]
 pub struct Catalog {
     keys: HashMap<TokenHash, KnownKey>,
-    sources: HashMap<SourceId, Box<str>>,
+    sources: HashMap<SourceId, KnownSource>,
     webhooks: HashMap<WebhookId, Arc<Webhook>>,
     webhooks_by_workspace: HashMap<WorkspaceId, Vec<Arc<Webhook>>>,
 }
@@ -53,10 +72,17 @@ impl Catalog {
             let (hash, key) = entry?;
             catalog.keys.insert(hash, key);
         }
-        let mut statement = connection.prepare_cached("SELECT id, name FROM source")?;
-        for entry in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
-            let (id, name): (SourceId, Box<str>) = entry?;
-            catalog.sources.insert(id, name);
+        let mut statement = connection.prepare_cached(
+            "SELECT id, workspace_id, name, origins, customers_are_accounts, identity_secret_sealed, stripe_secret_sealed FROM source",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            match source(row, vault) {
+                Ok(source) => {
+                    catalog.sources.insert(source.id, source);
+                }
+                Err(e) => tracing::error!(error = %e, "a source cannot be read and may not send"),
+            }
         }
         let mut statement = connection.prepare_cached(
             "SELECT id, workspace_id, name, url, format, patterns, state, secret_sealed FROM webhook
@@ -85,9 +111,14 @@ impl Catalog {
         self.keys.get(hash)
     }
 
+    /// A source of any workspace.
+    pub fn source(&self, id: SourceId) -> Option<&KnownSource> {
+        self.sources.get(&id)
+    }
+
     /// What people call a source.
     pub fn source_name(&self, id: SourceId) -> Option<&str> {
-        self.sources.get(&id).map(|name| &**name)
+        self.sources.get(&id).map(|source| &*source.name)
     }
 
     /// A webhook, in whatever state.
@@ -116,6 +147,25 @@ fn key_row(row: &Row<'_>) -> rusqlite::Result<(TokenHash, KnownKey)> {
         scopes: parse_scopes(&row.get::<_, String>("scopes")?),
     };
     Ok((row.get("key_hash")?, key))
+}
+
+fn source(row: &Row<'_>, vault: &Vault) -> Result<KnownSource> {
+    let id: SourceId = row.get("id")?;
+    let open =
+        |sealed: Vec<u8>| Ok::<_, Error>(SecretBytes::new(vault.open(id.as_i64(), &sealed)?));
+    Ok(KnownSource {
+        id,
+        workspace: row.get("workspace_id")?,
+        name: row.get("name")?,
+        origins: serde_json::from_str(&row.get::<_, String>("origins")?)
+            .map_err(Error::internal)?,
+        customers_are_accounts: row.get("customers_are_accounts")?,
+        identity_secret: open(row.get("identity_secret_sealed")?)?,
+        stripe_secret: row
+            .get::<_, Option<Vec<u8>>>("stripe_secret_sealed")?
+            .map(open)
+            .transpose()?,
+    })
 }
 
 fn webhook(row: &Row<'_>, vault: &Vault) -> Result<Webhook> {

@@ -16,8 +16,8 @@ pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
     let ids = &event.identifiers;
     let mut statement = connection.prepare_cached(
         "INSERT INTO event (id, workspace_id, source_id, kind, name, received_at_ms, occurred_at_ms, replace_traits, verification,
-            user_id, visitor_id, email, customer_id, group_id, properties, traits, context, channel, dedup_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+            user_id, visitor_id, email, customer_id, group_id, properties, traits, context, channel, dedup_key, customer_is_account)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     )?;
     statement.raw_bind_parameter(1, id)?;
     statement.raw_bind_parameter(2, event.workspace)?;
@@ -47,12 +47,16 @@ pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
             statement.raw_bind_parameter(parameter, text)?;
         }
     }
+    if event.customer_is_account {
+        statement.raw_bind_parameter(20, true)?;
+    }
     statement.raw_execute()?;
     Ok(())
 }
 
 const COLUMNS: &str = "SELECT id, workspace_id, source_id, kind, name, user_id, visitor_id, email, customer_id, group_id,
-        properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel, dedup_key FROM event";
+        properties, traits, context, replace_traits, occurred_at_ms, received_at_ms, verification, channel, dedup_key,
+        customer_is_account IS NOT NULL FROM event";
 
 /// Reads by position: a page has many rows, and looking names up costs as much as the rest.
 fn event_row(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
@@ -79,6 +83,7 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
             verification: word(row, 16, Verification::parse)?,
             channel: row.get(17)?,
             dedup_key: row.get(18)?,
+            customer_is_account: row.get(19)?,
         },
     })
 }

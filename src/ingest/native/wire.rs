@@ -220,10 +220,17 @@ impl<'a> Wire<'a> {
             kind: kind(&mut refused, self.kind),
             name,
             identifiers,
-            properties: refused.optional_object("properties", self.properties),
-            traits: refused.optional_object("traits", self.traits),
-            context: refused.optional_object("context", self.context),
+            properties: refused
+                .optional_object("properties", self.properties)
+                .map(Cow::Borrowed),
+            traits: refused
+                .optional_object("traits", self.traits)
+                .map(Cow::Borrowed),
+            context: refused
+                .optional_object("context", self.context)
+                .map(Cow::Borrowed),
             replace_traits: false,
+            customer_is_account: false,
             occurred_at_ms: timestamp(&mut refused, self.timestamp),
             dedup_key,
             names: &NAMES,
@@ -297,7 +304,7 @@ mod tests {
         };
         let raw = first.into_raw();
         assert_eq!(raw.identifiers.user_id.as_deref(), Some("u1"));
-        assert_eq!(raw.properties, Some(r#"{ "a":1.0 }"#));
+        assert_eq!(raw.properties.as_deref(), Some(r#"{ "a":1.0 }"#));
         assert_eq!(
             (raw.kind, raw.occurred_at_ms),
             (Some(EventKind::Track), None)
