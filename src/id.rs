@@ -65,6 +65,12 @@ pub mod family {
     /// An audit entry.
     #[derive(Debug)]
     pub enum Audit {}
+    /// Two profiles that an event named as one.
+    #[derive(Debug)]
+    pub enum Merge {}
+    /// A funnel.
+    #[derive(Debug)]
+    pub enum Funnel {}
 
     impl Prefix for Workspace {
         const PREFIX: &'static str = "ws";
@@ -99,6 +105,12 @@ pub mod family {
     impl Prefix for Audit {
         const PREFIX: &'static str = "aud";
     }
+    impl Prefix for Merge {
+        const PREFIX: &'static str = "mrg";
+    }
+    impl Prefix for Funnel {
+        const PREFIX: &'static str = "fnl";
+    }
 }
 
 /// `ws_…`
@@ -123,6 +135,10 @@ pub type DeliveryId = Id<family::Delivery>;
 pub type AttemptId = Id<family::Attempt>;
 /// `aud_…`
 pub type AuditId = Id<family::Audit>;
+/// `mrg_…`
+pub type MergeId = Id<family::Merge>;
+/// `fnl_…`
+pub type FunnelId = Id<family::Funnel>;
 
 impl<P> Id<P> {
     /// Wraps the integer that stands in the file.

@@ -39,6 +39,22 @@ impl IdentifierKind {
             Self::GroupId => "group_id",
         }
     }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// So many of the kind belong to one profile at most. One user, customer and group is the rule of
+    /// wire.md, "Identity"; the other two keep what many people share (a kiosk's browser, a support
+    /// team's mailbox) from drawing everybody together.
+    pub fn limit(self) -> u32 {
+        match self {
+            Self::CustomerId | Self::UserId | Self::GroupId => 1,
+            Self::Email => 20,
+            Self::VisitorId => 200,
+        }
+    }
 }
 
 /// Values that apps send where they have none: they would merge strangers into one profile.
@@ -60,15 +76,126 @@ pub fn canonical(kind: IdentifierKind, value: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// The identifier that names the event's person today: the app's own user id.
-///
-/// The other kinds are kept on the event row and join in when merging does.
-pub fn person<S: AsRef<str>>(
-    identifiers: &Identifiers<S>,
-) -> Option<(IdentifierKind, Cow<'_, str>)> {
-    let kind = IdentifierKind::UserId;
-    let value = identifiers.user_id.as_ref()?;
-    canonical(kind, value.as_ref()).map(|value| (kind, value))
+/// What a profile stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProfileKind {
+    /// One person.
+    Person,
+    /// A company, a team: what persons are members of.
+    Account,
+}
+
+impl ProfileKind {
+    /// The word in the file and on pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Account => "account",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Person, Self::Account]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// An identifier in the form in which it is compared.
+pub type Key<'a> = (IdentifierKind, Cow<'a, str>);
+
+/// What names the event's person, strongest first.
+pub fn person<'a, S: AsRef<str>>(
+    ids: &'a Identifiers<S>,
+    customer_is_account: bool,
+) -> impl Iterator<Item = Key<'a>> {
+    let customer = ids.customer_id.as_ref().filter(|_| !customer_is_account);
+    keys([
+        (IdentifierKind::CustomerId, customer),
+        (IdentifierKind::UserId, ids.user_id.as_ref()),
+        (IdentifierKind::Email, ids.email.as_ref()),
+        (IdentifierKind::VisitorId, ids.visitor_id.as_ref()),
+    ])
+}
+
+/// What names the event's account, strongest first.
+pub fn account<'a, S: AsRef<str>>(
+    ids: &'a Identifiers<S>,
+    customer_is_account: bool,
+) -> impl Iterator<Item = Key<'a>> {
+    let customer = ids.customer_id.as_ref().filter(|_| customer_is_account);
+    keys([
+        (IdentifierKind::CustomerId, customer),
+        (IdentifierKind::GroupId, ids.group_id.as_ref()),
+    ])
+}
+
+fn keys<'a, S: AsRef<str> + 'a, const N: usize>(
+    found: [(IdentifierKind, Option<&'a S>); N],
+) -> impl Iterator<Item = Key<'a>> {
+    found
+        .into_iter()
+        .filter_map(|(kind, value)| Some((kind, canonical(kind, value?.as_ref())?)))
+}
+
+/// Profiles that were merged into one, at most.
+pub const MAX_PARTS: u32 = 200;
+
+/// What a profile holds, as far as merging asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holdings {
+    /// Identifiers of each kind, in the order of [`IdentifierKind::ALL`].
+    held: [u32; IdentifierKind::ALL.len()],
+    /// Profiles that were merged into it.
+    pub parts: u32,
+}
+
+impl Holdings {
+    /// How many of a kind are held.
+    pub fn held(&self, kind: IdentifierKind) -> u32 {
+        self.held[kind as usize]
+    }
+
+    /// Adds identifiers of a kind.
+    pub fn add(&mut self, kind: IdentifierKind, count: u32) {
+        let held = &mut self.held[kind as usize];
+        *held = held.saturating_add(count);
+    }
+
+    /// Whether one more of the kind may come to it.
+    pub fn has_room_for(&self, kind: IdentifierKind) -> bool {
+        self.held(kind) < kind.limit()
+    }
+
+    /// The two as one, or `None` where they must stay two: each has a user id, say, and nobody has two.
+    pub fn joined(&self, other: &Self) -> Option<Self> {
+        let mut both = Self {
+            parts: self.parts.saturating_add(other.parts).saturating_add(1),
+            ..*self
+        };
+        for kind in IdentifierKind::ALL {
+            both.add(kind, other.held(kind));
+            if both.held(kind) > kind.limit() {
+                return None;
+            }
+        }
+        (both.parts <= MAX_PARTS).then_some(both)
+    }
+
+    /// Whether `other` says better who this is, so that it is the one that stays when they merge: what is
+    /// known by a stronger identifier is.
+    pub fn yields_to(&self, other: &Self) -> bool {
+        let strongest = |holdings: &Self| {
+            IdentifierKind::ALL
+                .into_iter()
+                .find(|kind| holdings.held(*kind) > 0)
+        };
+        match (strongest(self), strongest(other)) {
+            (Some(own), Some(others)) => others < own,
+            (own, others) => own.is_none() && others.is_some(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,5 +237,69 @@ mod tests {
             canonical(IdentifierKind::UserId, "Jane").as_deref(),
             Some("Jane")
         );
+    }
+
+    fn holding(kinds: &[IdentifierKind]) -> Holdings {
+        let mut holdings = Holdings::default();
+        for kind in kinds {
+            holdings.add(*kind, 1);
+        }
+        holdings
+    }
+
+    #[test]
+    fn what_an_event_names_comes_strongest_first() {
+        let ids = Identifiers {
+            user_id: Some("u"),
+            visitor_id: Some("undefined"),
+            email: Some("A@B.c"),
+            customer_id: Some("cus"),
+            group_id: Some("g"),
+        };
+        let said = |keys: Vec<Key<'_>>| {
+            keys.into_iter()
+                .map(|(_, value)| value.into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(said(person(&ids, false).collect()), ["cus", "u", "a@b.c"]);
+        assert_eq!(said(account(&ids, false).collect()), ["g"]);
+        assert_eq!(said(person(&ids, true).collect()), ["u", "a@b.c"]);
+        assert_eq!(said(account(&ids, true).collect()), ["cus", "g"]);
+    }
+
+    #[test]
+    fn two_users_never_become_one() {
+        use IdentifierKind::{CustomerId, Email, UserId, VisitorId};
+        let user = holding(&[UserId, VisitorId]);
+        assert_eq!(user.joined(&holding(&[UserId])), None);
+        assert!(!user.has_room_for(UserId));
+        assert!(user.has_room_for(CustomerId));
+        let both = user.joined(&holding(&[CustomerId, Email])).unwrap();
+        assert_eq!((both.held(UserId), both.held(Email), both.parts), (1, 1, 1));
+    }
+
+    #[test]
+    fn what_many_share_does_not_grow_without_end() {
+        use IdentifierKind::VisitorId;
+        let mut many = Holdings::default();
+        many.add(VisitorId, VisitorId.limit());
+        assert!(!many.has_room_for(VisitorId));
+        assert_eq!(many.joined(&holding(&[VisitorId])), None);
+        let parts = Holdings {
+            parts: MAX_PARTS,
+            ..Holdings::default()
+        };
+        assert_eq!(parts.joined(&Holdings::default()), None);
+    }
+
+    #[test]
+    fn the_anonymous_one_yields() {
+        use IdentifierKind::{CustomerId, Email, UserId, VisitorId};
+        let (visitor, user) = (holding(&[VisitorId]), holding(&[UserId, VisitorId]));
+        assert!(visitor.yields_to(&user));
+        assert!(!user.yields_to(&visitor));
+        assert!(!visitor.yields_to(&visitor));
+        assert!(holding(&[Email]).yields_to(&holding(&[CustomerId])));
+        assert!(Holdings::default().yields_to(&visitor));
     }
 }

@@ -57,6 +57,8 @@ pub mod identity;
 
 pub mod profile;
 
+pub mod funnel;
+
 pub mod access;
 
 pub mod password;

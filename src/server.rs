@@ -125,6 +125,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let projector = Projector::new(
         writer.clone(),
         readers.clone(),
+        catalog.clone(),
         Arc::clone(&ids),
         config.project_limits(),
     )

@@ -1,7 +1,7 @@
 //! Time as the box keeps it: UTC, Unix milliseconds in an `i64`. Owns the reading and writing of
 //! timestamps; only [`now_ms`] reads the clock, and only the edges call it.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 
 /// The first Unix millisecond that RFC 3339 cannot write.
 const END_OF_9999_MS: i64 = 253_402_300_800_000;
@@ -17,6 +17,13 @@ pub fn rfc3339(unix_ms: i64) -> String {
         Some(time) => time.to_rfc3339_opts(SecondsFormat::Millis, true),
         None => "out of range".to_owned(),
     }
+}
+
+/// The month of a time in UTC, as the number of months since the beginning of the year 0.
+pub fn month(unix_ms: i64) -> i64 {
+    DateTime::<Utc>::from_timestamp_millis(unix_ms).map_or(0, |time| {
+        i64::from(time.year()) * 12 + i64::from(time.month0())
+    })
 }
 
 /// Reads an ISO 8601 date-time with any offset, as RFC 3339 writes it, to Unix milliseconds.
@@ -91,5 +98,13 @@ mod tests {
     #[test]
     fn writing_keeps_milliseconds() {
         assert_eq!(rfc3339(1_704_110_400_005), "2024-01-01T12:00:00.005Z");
+    }
+
+    #[test]
+    fn months_count_on_over_the_years() {
+        let at = |text| month(parse_utc(text).unwrap());
+        assert_eq!(at("2025-01-01T00:00:00Z"), 2_025 * 12);
+        assert_eq!(at("2024-12-31T23:59:59.999Z"), 2_025 * 12 - 1);
+        assert_eq!(at("2025-03-31T12:00:00Z"), 2_025 * 12 + 2);
     }
 }

@@ -132,6 +132,11 @@ struct Fact {
     value: String,
 }
 
+struct ProfileLink {
+    title: &'static str,
+    href: String,
+}
+
 #[derive(Template)]
 #[template(path = "event.html")]
 struct Show {
@@ -145,7 +150,7 @@ struct Show {
     received: When,
     identifiers: Vec<Fact>,
     facts: Vec<Fact>,
-    profile: Option<String>,
+    profiles: Vec<ProfileLink>,
     parts: Vec<Part>,
     deliveries: Vec<DeliveryLine>,
     why_none: &'static str,
@@ -155,13 +160,13 @@ struct Show {
 pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) -> Page {
     let id: EventId = path.1.parse().map_err(|_| Error::not_found("event"))?;
     let workspace = visitor.membership.workspace;
-    let (stored, owed, profile) = visitor
+    let (stored, owed, about) = visitor
         .desk()
         .read(move |connection| {
             let stored = events::get(connection, workspace, id)?;
             let owed = history::of_event(connection, workspace, id, MAX_DELIVERIES)?;
-            let profile = profile(connection, workspace, &stored.event)?;
-            Ok((stored, owed, profile))
+            let about = profiles(connection, workspace, &stored.event)?;
+            Ok((stored, owed, about))
         })
         .await?;
     let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
@@ -207,7 +212,13 @@ pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) ->
                 })
             })
             .collect(),
-        profile: profile.map(|id| format!("{base}/profiles/{id}")),
+        profiles: about
+            .into_iter()
+            .map(|(title, id)| ProfileLink {
+                title,
+                href: format!("{base}/profiles/{id}"),
+            })
+            .collect(),
         parts: parts(&event),
         deliveries,
         why_none,
@@ -246,14 +257,23 @@ fn parts(event: &Event) -> Vec<Part> {
     .collect()
 }
 
-/// The profile that the event is about, once it is projected.
-fn profile(
+/// The profiles that the event is about, once it is projected: its person's and its account's.
+fn profiles(
     connection: &Connection,
     workspace: WorkspaceId,
     event: &Event,
-) -> Result<Option<ProfileId>> {
-    match identity::person(&event.identifiers) {
-        Some((kind, value)) => projection::profile_of(connection, workspace, kind, &value),
-        None => Ok(None),
+) -> Result<Vec<(&'static str, ProfileId)>> {
+    let (ids, customer_is_account) = (&event.identifiers, event.customer_is_account);
+    let person: Vec<_> = identity::person(ids, customer_is_account).collect();
+    let account: Vec<_> = identity::account(ids, customer_is_account).collect();
+    let mut found = Vec::new();
+    for (title, keys) in [("Profile", person), ("Account", account)] {
+        for (kind, value) in keys {
+            if let Some(profile) = projection::profile_of(connection, workspace, kind, &value)? {
+                found.push((title, profile));
+                break;
+            }
+        }
     }
+    Ok(found)
 }

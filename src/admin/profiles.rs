@@ -24,7 +24,7 @@ pub(super) struct Search {
 struct Row {
     href: String,
     name: String,
-    kind: String,
+    kind: &'static str,
     events: String,
     first: When,
     last: When,
@@ -35,7 +35,7 @@ impl Row {
         Self {
             href: format!("{base}/profiles/{}", row.id),
             name: row.identifier.unwrap_or_else(|| row.id.to_string()),
-            kind: row.kind,
+            kind: row.kind.as_str(),
             events: number(row.events),
             first: When::new(row.first_seen_at_ms, now_ms),
             last: When::new(row.last_seen_at_ms, now_ms),
@@ -134,11 +134,12 @@ pub(super) async fn show(
         .desk()
         .read(move |connection| {
             let row = profiles::get(connection, workspace, id)?;
+            let parts = profiles::parts(connection, id)?;
             Ok((
                 row,
                 profiles::identifiers(connection, workspace, id)?,
                 profiles::traits(connection, id)?,
-                profiles::timeline(connection, id, before, PAGE_ROWS + 1)?,
+                profiles::timeline(connection, &parts, before, PAGE_ROWS + 1)?,
             ))
         })
         .await?;

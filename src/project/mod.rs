@@ -2,7 +2,10 @@
 //! works out what it changes, and has the writer make the changes in short transactions, each with
 //! the place that it reaches: so each event is projected exactly once, in order, whatever crashes.
 
+mod gather;
 mod pace;
+mod resolve;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -14,10 +17,13 @@ use crate::accept::LogGrew;
 use crate::error::{Kind, Result};
 use crate::id::IdGenerator;
 use crate::store::Readers;
+use crate::store::catalog::CatalogHandle;
+use crate::store::merges;
 use crate::store::projection::{self, Place};
 use crate::store::writer::Writer;
 use crate::time::now_ms;
 use pace::{LagAlarm, LagNews};
+use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -49,6 +55,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Projector {
     writer: Writer,
     readers: Readers,
+    catalog: CatalogHandle,
     ids: Arc<IdGenerator>,
     limits: ProjectLimits,
     status: Arc<ProjectorStatus>,
@@ -84,12 +91,14 @@ impl Projector {
     pub fn new(
         writer: Writer,
         readers: Readers,
+        catalog: CatalogHandle,
         ids: Arc<IdGenerator>,
         limits: ProjectLimits,
     ) -> Self {
         Self {
             writer,
             readers,
+            catalog,
             ids,
             limits,
             status: Arc::default(),
@@ -220,12 +229,29 @@ impl Projector {
         }
         let reader = self.readers.get()?;
         let place = projection::place(&reader)?;
-        let window = window::read(&reader, &self.ids, now_ms(), place, &self.limits.window)?;
+        if place.open.is_none() {
+            self.take_apart(&reader)?;
+        }
+        let catalog = self.catalog.current();
+        let limits = &self.limits.window;
+        let window = window::read(&reader, &catalog, &self.ids, now_ms(), place, limits)?;
         Ok(window.map(|window| {
             self.status.set_waiting(Some(window.first.unix_ms()));
             let window = Arc::new(window);
             Open { window, place }
         }))
+    }
+}
+
+impl Projector {
+    /// Takes profiles apart that somebody asked to be. Only between windows: what a window holds of them
+    /// would be out of date.
+    fn take_apart(&self, reader: &Connection) -> Result<()> {
+        while merges::is_undo_waiting(reader)? {
+            self.writer
+                .alone_blocking(|connection| merges::undo_next(connection, now_ms()))?;
+        }
+        Ok(())
     }
 }
 

@@ -3,27 +3,36 @@
 
 use super::{PaceLimits, ProjectLimits, Projector, Step, WindowLimits};
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
-use crate::id::{EventId, IdGenerator, WorkspaceId};
+use crate::id::{EventId, IdGenerator, ProfileId, WorkspaceId};
+use crate::store::catalog::CatalogHandle;
+use crate::store::journal;
 use crate::store::projection::{self, Place, SEGMENT_ROWS};
 use crate::store::writer::{Writer, WriterLimits};
 use crate::store::{self, Files, Readers, events, profiles};
+use crate::time::{month, now_ms};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const BEGAN_MS: i64 = 1_790_000_000_000;
 const ALL: usize = 10_000;
 
-/// An event as it is made up: small numbers, so that they meet.
+/// An event as it is made up: small numbers, so that they meet. An identifier of 0 names nobody.
 #[derive(Debug, Clone)]
 struct Made {
     workspace: i64,
-    /// 0 names nobody.
     user: u8,
+    visitor: u8,
+    email: u8,
+    customer: u8,
+    group: u8,
+    is_b2b: bool,
+    is_verified: bool,
+    kind: EventKind,
     name: u8,
     traits: Option<BTreeMap<String, Option<u8>>>,
     replaces: bool,
-    hour: i64,
+    minutes: i64,
 }
 
 fn limits(window_events: usize, chunk_rows: usize) -> ProjectLimits {
@@ -50,6 +59,7 @@ fn limits(window_events: usize, chunk_rows: usize) -> ProjectLimits {
 struct Log {
     readers: Readers,
     writer: Writer,
+    catalog: CatalogHandle,
     ids: Arc<IdGenerator>,
     projector: Projector,
     limits: ProjectLimits,
@@ -65,6 +75,8 @@ impl Log {
         let connection = files.open_writer().unwrap();
         // Nothing here is killed but in the test's own mind, so nothing needs to be on the disk.
         connection.pragma_update(None, "synchronous", 0).unwrap();
+        connection.execute_batch(WORKSPACES).unwrap();
+        let (catalog, _) = CatalogHandle::open(&connection, files.vault()).unwrap();
         let readers = files.readers().unwrap();
         let ids = Arc::new(store::id_generator(&connection, 0).unwrap());
         let bounds = WriterLimits {
@@ -73,10 +85,17 @@ impl Log {
             group: 8,
         };
         let (writer, _) = Writer::start(connection, bounds).unwrap();
-        let projector = Projector::new(writer.clone(), readers.clone(), Arc::clone(&ids), limits);
+        let projector = Projector::new(
+            writer.clone(),
+            readers.clone(),
+            catalog.clone(),
+            Arc::clone(&ids),
+            limits,
+        );
         Self {
             readers,
             writer,
+            catalog,
             ids,
             projector,
             limits,
@@ -91,6 +110,7 @@ impl Log {
         self.projector = Projector::new(
             self.writer.clone(),
             self.readers.clone(),
+            self.catalog.clone(),
             Arc::clone(&self.ids),
             self.limits,
         );
@@ -145,41 +165,125 @@ impl Log {
     fn projected(&self) -> BTreeMap<String, Vec<String>> {
         let reader = self.readers.get().unwrap();
         let mut all = BTreeMap::new();
-        for workspace in [1, 2].map(WorkspaceId::from_i64) {
+        for workspace in WORKSPACE_IDS.map(WorkspaceId::from_i64) {
             for row in profiles::page(&reader, workspace, None, ALL).unwrap() {
-                let mut facts = vec![format!(
-                    "{} {} {}",
-                    row.events, row.first_seen_at_ms, row.last_seen_at_ms
-                )];
-                for found in profiles::identifiers(&reader, workspace, row.id).unwrap() {
-                    let number = self.number(found.event);
-                    facts.push(format!("{} {} by {number}", found.kind, found.value));
-                }
-                for found in profiles::traits(&reader, row.id).unwrap() {
-                    let number = self.number(found.event);
-                    facts.push(format!("{}={} by {number}", found.name, found.value));
-                }
-                facts.push(format!("{:?}", self.timeline(row.id)));
-                let name = format!("{workspace} {}", row.identifier.unwrap());
-                assert!(all.insert(name, facts).is_none(), "one profile a user");
+                let facts = self.facts(workspace, &row);
+                let name = format!("{:?}", self.names(row.id));
+                assert!(all.insert(name, facts).is_none(), "nobody is two");
             }
             let counts = profiles::event_types(&reader, workspace, ALL).unwrap();
             let usage = profiles::usage(&reader, workspace, 0, i64::MAX).unwrap();
-            all.insert(
-                workspace.to_string(),
-                vec![format!("{counts:?}"), format!("{usage:?}")],
-            );
+            let population = journal::population(&reader, workspace).unwrap();
+            let active = journal::active(&reader, workspace, month(BEGAN_MS)).unwrap();
+            let funnel = journal::funnels(&reader, workspace).unwrap()[0].id;
+            let mut stages = journal::stage_counts(&reader, funnel).unwrap();
+            stages.retain(|(_, profiles)| *profiles != 0);
+            let all_of_it = format!("{counts:?} {usage:?} {population:?} {active} {stages:?}");
+            all.insert(workspace.to_string(), vec![all_of_it]);
         }
         all
     }
 
+    /// All that is known of a profile.
+    fn facts(&self, workspace: WorkspaceId, row: &profiles::ProfileRow) -> Vec<String> {
+        let reader = self.readers.get().unwrap();
+        let parts = profiles::parts(&reader, row.id).unwrap();
+        let mut facts = vec![format!(
+            "{:?} {} {} {} {} {} {}",
+            row.kind,
+            row.events,
+            row.first_seen_at_ms,
+            row.last_seen_at_ms,
+            row.pageviews,
+            row.sessions,
+            row.goals
+        )];
+        for found in profiles::identifiers(&reader, workspace, row.id).unwrap() {
+            let number = self.number(found.event);
+            facts.push(format!("{} {} by {number}", found.kind, found.value));
+        }
+        for found in profiles::traits(&reader, row.id).unwrap() {
+            let number = self.number(found.event);
+            facts.push(format!(
+                "{}={} {} by {number}",
+                found.name, found.value, found.is_unverified
+            ));
+        }
+        for found in journal::stages(&reader, row.id).unwrap() {
+            let number = self.number(found.event);
+            facts.push(format!("{:?} by {number}", found.stage));
+        }
+        for found in journal::members(&reader, &parts).unwrap() {
+            let number = self.number(found.event);
+            facts.push(format!("{:?} by {number}", self.names(found.profile)));
+        }
+        for found in journal::merges(&reader, &parts).unwrap() {
+            let number = self.number(found.event);
+            let (kind, value) = (found.identifier_kind, found.identifier_value);
+            facts.push(format!("{} {kind} {value} by {number}", found.is_merged));
+        }
+        facts[1..].sort_unstable();
+        facts.push(format!("{:?}", self.timeline(&parts)));
+        facts
+    }
+
+    /// What a profile is known by.
+    fn names(&self, profile: ProfileId) -> BTreeSet<String> {
+        let reader = self.readers.get().unwrap();
+        let of = |workspace| {
+            let of_workspace = WorkspaceId::from_i64(workspace);
+            let found = profiles::identifiers(&reader, of_workspace, profile).unwrap();
+            let name = move |found: profiles::IdentifierRow| {
+                format!("{workspace}: {} {}", found.kind, found.value)
+            };
+            found.into_iter().map(name)
+        };
+        WORKSPACE_IDS.into_iter().flat_map(of).collect()
+    }
+
+    /// Who is who: the identifiers, profile by profile.
+    fn partition(&self) -> BTreeSet<BTreeSet<String>> {
+        let reader = self.readers.get().unwrap();
+        let of = |workspace| {
+            profiles::page(&reader, WorkspaceId::from_i64(workspace), None, ALL).unwrap()
+        };
+        let found = WORKSPACE_IDS.into_iter().flat_map(of);
+        found.map(|row| self.names(row.id)).collect()
+    }
+
+    /// Asks for the newest merge to be taken apart; whether there is one.
+    fn undo_newest(&mut self) -> bool {
+        let reader = self.readers.get().unwrap();
+        let newest = |workspace| {
+            let workspace = WorkspaceId::from_i64(workspace);
+            let rows = profiles::page(&reader, workspace, None, ALL).unwrap();
+            let parts = rows
+                .iter()
+                .flat_map(|row| profiles::parts(&reader, row.id).unwrap());
+            let merges = journal::merges(&reader, &parts.collect::<Vec<_>>()).unwrap();
+            let merged = merges
+                .into_iter()
+                .filter(|merge| merge.is_merged && merge.undone_at_ms.is_none());
+            merged.map(|merge| (merge.id, workspace)).max()
+        };
+        let Some((id, workspace)) = WORKSPACE_IDS.into_iter().filter_map(newest).max() else {
+            return false;
+        };
+        self.writer
+            .alone_blocking(move |connection| {
+                journal::request_undo(connection, workspace, id, now_ms())
+            })
+            .unwrap();
+        true
+    }
+
     /// The numbers of a profile's events, newest first, read in pages of two.
-    fn timeline(&self, profile: crate::id::ProfileId) -> Vec<usize> {
+    fn timeline(&self, parts: &[ProfileId]) -> Vec<usize> {
         let reader = self.readers.get().unwrap();
         let mut found: Vec<EventId> = Vec::new();
         loop {
             let before = found.last().copied();
-            let page = profiles::timeline(&reader, profile, before, 2).unwrap();
+            let page = profiles::timeline(&reader, parts, before, 2).unwrap();
             found.extend(page.iter().map(|row| row.event));
             if page.len() < 2 {
                 break;
@@ -190,15 +294,38 @@ impl Log {
     }
 }
 
+const WORKSPACE_IDS: [i64; 2] = [1, 2];
+/// Two workspaces with a funnel each. In it, two types of events lead somewhere.
+const WORKSPACES: &str = "
+    INSERT INTO workspace (id, slug, name, created_at_ms) VALUES (1, 'a', 'A', 0), (2, 'b', 'B', 0);
+    INSERT INTO funnel (id, workspace_id, name, created_at_ms) VALUES (1, 1, 'Default', 0), (2, 2, 'Default', 0);
+    INSERT INTO funnel_rule (funnel_id, event_type, stage) VALUES
+        (1, 'Type 1', 'consideration'), (1, 'Type 2', 'trial'), (2, 'Type 2', 'customer');";
+
 fn event(made: &Made, received_at_ms: i64) -> Event {
+    let id = |number: u8, prefix: &str| {
+        let text = if number == 0 {
+            "0".to_owned()
+        } else {
+            format!("{prefix}{number}")
+        };
+        Some(text.into())
+    };
+    let name = match made.kind {
+        EventKind::Track => format!("Type {}", made.name),
+        kind => kind.as_str().to_owned(),
+    };
     Event {
         workspace: WorkspaceId::from_i64(made.workspace),
         source: None,
-        kind: EventKind::Track,
-        name: format!("Type {}", made.name).into(),
+        kind: made.kind,
+        name: name.into(),
         identifiers: Identifiers {
-            user_id: Some(made.user.to_string().into()),
-            ..Identifiers::default()
+            user_id: id(made.user, "u"),
+            visitor_id: id(made.visitor, "v"),
+            email: id(made.email, "e"),
+            customer_id: id(made.customer, "c"),
+            group_id: id(made.group, "g"),
         },
         properties: None,
         traits: made
@@ -207,10 +334,14 @@ fn event(made: &Made, received_at_ms: i64) -> Event {
             .map(|traits| serde_json::to_string(traits).unwrap().into()),
         context: None,
         replace_traits: made.replaces,
-        customer_is_account: false,
-        occurred_at_ms: received_at_ms - made.hour * 3_600_000,
+        customer_is_account: made.is_b2b,
+        occurred_at_ms: received_at_ms + made.minutes * 60_000,
         received_at_ms,
-        verification: Verification::Server,
+        verification: if made.is_verified {
+            Verification::Server
+        } else {
+            Verification::Unverified
+        },
         channel: None,
         dedup_key: None,
     }
@@ -228,32 +359,69 @@ fn track(user: u8) -> Made {
     Made {
         workspace: 1,
         user,
+        visitor: 0,
+        email: 0,
+        customer: 0,
+        group: 0,
+        is_b2b: false,
+        is_verified: true,
+        kind: EventKind::Track,
         name: 0,
         traits: None,
         replaces: false,
-        hour: 0,
+        minutes: 0,
     }
+}
+
+fn some_kind() -> impl Strategy<Value = EventKind> {
+    prop_oneof![
+        4 => Just(EventKind::Track),
+        1 => Just(EventKind::Identify),
+        1 => Just(EventKind::Page),
+        1 => Just(EventKind::Group),
+    ]
+}
+
+/// Mostly nobody, so that most events name one or two.
+fn some_id(highest: u8) -> impl Strategy<Value = u8> {
+    prop_oneof![3 => Just(0u8), 2 => 1..=highest]
 }
 
 fn some_event() -> impl Strategy<Value = Made> {
     let traits = proptest::collection::btree_map("[a-c]", proptest::option::of(0u8..3), 0..3);
     // User 1 is the hot one: most chunks end in the middle of its rows.
-    let user = prop_oneof![Just(1u8), 0u8..7];
+    let user = prop_oneof![2 => Just(1u8), 3 => 0u8..4, 3 => Just(0u8)];
+    let ids = (user, some_id(5), some_id(3), some_id(2), some_id(2));
+    let flags = (proptest::bool::weighted(0.8), any::<bool>());
     (
         1i64..=2,
-        user,
+        ids,
+        flags,
+        some_kind(),
         0u8..3,
         proptest::option::of(traits),
-        any::<bool>(),
-        0i64..3,
+        -120i64..120,
     )
-        .prop_map(|(workspace, user, name, traits, replaces, hour)| Made {
-            workspace,
-            user,
-            name,
-            replaces: replaces && traits.is_some(),
-            traits,
-            hour,
+        .prop_map(|(workspace, ids, flags, kind, name, traits, minutes)| {
+            let (user, visitor, email, customer, group) = ids;
+            let (is_verified, replaces) = flags;
+            // Each customer is the one or the other.
+            let is_b2b = customer == 2;
+            Made {
+                workspace,
+                user,
+                visitor,
+                email,
+                customer,
+                group,
+                is_b2b,
+                is_verified,
+                kind,
+                name,
+                replaces: replaces && traits.is_some(),
+                traits,
+                minutes,
+            }
         })
 }
 
@@ -288,6 +456,154 @@ proptest! {
         }
         prop_assert_eq!(log.projected(), one_by_one(&made));
     }
+}
+
+/// An event about one of a few people who share nothing.
+fn event_of_a_person() -> impl Strategy<Value = Made> {
+    (1u8..4, 0u8..3, 0u8..3, any::<bool>(), any::<bool>()).prop_map(
+        |(person, email, visitor, has_user, has_customer)| Made {
+            user: if has_user { person } else { 0 },
+            customer: if has_customer { person } else { 0 },
+            // Each has two of these.
+            email: if email == 0 { 0 } else { person * 2 + email },
+            visitor: if visitor == 0 {
+                0
+            } else {
+                person * 2 + visitor
+            },
+            ..track(0)
+        },
+    )
+}
+
+fn partition_of(made: &[Made]) -> BTreeSet<BTreeSet<String>> {
+    let mut log = Log::new(limits(ALL, ALL));
+    log.append(made);
+    log.drain();
+    log.partition()
+}
+
+/// What the verified events name, profile by profile, without what only others name.
+fn verified_part(
+    partition: BTreeSet<BTreeSet<String>>,
+    verified: &BTreeSet<String>,
+) -> BTreeSet<BTreeSet<String>> {
+    let mut found: BTreeSet<BTreeSet<String>> = partition
+        .into_iter()
+        .map(|names| names.intersection(verified).cloned().collect())
+        .collect();
+    found.remove(&BTreeSet::new());
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_verified_events_does_not_matter_where_nothing_contradicts(
+        made in proptest::collection::vec(event_of_a_person(), 1..24).prop_shuffle(),
+        keys in proptest::collection::vec(any::<u16>(), 24),
+    ) {
+        let mut shuffled: Vec<(u16, Made)> = keys.into_iter().zip(made.clone()).collect();
+        shuffled.sort_by_key(|(key, _)| *key);
+        let shuffled: Vec<Made> = shuffled.into_iter().map(|(_, made)| made).collect();
+        prop_assert_eq!(partition_of(&made), partition_of(&shuffled));
+    }
+
+    #[test]
+    fn an_event_without_proof_makes_nobody_one_with_another(
+        made in proptest::collection::vec(some_event(), 1..40),
+    ) {
+        let verified: Vec<Made> = made.iter().filter(|made| made.is_verified).cloned().collect();
+        let alone = partition_of(&verified);
+        let known = alone.iter().flatten().cloned().collect();
+        prop_assert_eq!(verified_part(partition_of(&made), &known), alone);
+    }
+
+    #[test]
+    fn taking_apart_restores_who_was_who(
+        made in proptest::collection::vec(some_event(), 1..30),
+        last in some_event(),
+    ) {
+        let mut log = Log::new(limits(ALL, ALL));
+        log.append(&made);
+        log.drain();
+        let before = log.partition();
+        log.append(&[Made { is_verified: true, ..last }]);
+        log.drain();
+        let known: BTreeSet<String> = before.iter().flatten().cloned().collect();
+        let merged = before.len() - verified_part(log.partition(), &known).len();
+        for _ in 0..merged {
+            prop_assert!(log.undo_newest());
+            log.drain();
+        }
+        prop_assert_eq!(verified_part(log.partition(), &known), before);
+    }
+}
+
+#[test]
+fn an_anonymous_visitor_becomes_the_user_and_can_be_taken_out_again() {
+    let visit = Made {
+        kind: EventKind::Page,
+        visitor: 1,
+        traits: Some(BTreeMap::from([
+            ("a".into(), Some(1)),
+            ("b".into(), Some(1)),
+        ])),
+        minutes: -90,
+        ..track(0)
+    };
+    let user = Made {
+        traits: Some(BTreeMap::from([("a".into(), Some(2))])),
+        name: 1,
+        ..track(1)
+    };
+    let both = Made {
+        visitor: 1,
+        name: 2,
+        ..track(1)
+    };
+    let mut log = Log::new(limits(100, 100));
+    log.append(&[visit, user]);
+    log.drain();
+    let apart = log.projected();
+    assert_eq!(log.partition().len(), 2);
+    log.append(&[both]);
+    log.drain();
+    let one = log.projected();
+    let name = |names: &[&str]| format!("{:?}", names.iter().collect::<BTreeSet<_>>());
+    let facts = &one[&name(&["1: user_id u1", "1: visitor_id v1"])];
+    assert!(
+        facts[0].starts_with(&format!("Person 3 {} ", BEGAN_MS - 90 * 60_000)),
+        "{facts:?}"
+    );
+    for fact in [
+        "a=2 false by 1",
+        "b=1 false by 0",
+        "Trial by 2",
+        "[2, 1, 0]",
+    ] {
+        assert!(facts.iter().any(|known| known == fact), "{fact}: {facts:?}");
+    }
+    assert!(log.undo_newest());
+    log.drain();
+    let after = log.projected();
+    let visitor = name(&["1: visitor_id v1"]);
+    let unjournaled = |facts: &[String]| -> Vec<String> {
+        facts
+            .iter()
+            .filter(|fact| !fact.starts_with("true "))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(unjournaled(&after[&visitor]), apart[&visitor]);
+    // The same event again does not undo what a person has decided.
+    log.append(&[Made {
+        visitor: 1,
+        ..track(1)
+    }]);
+    log.drain();
+    assert_eq!(log.partition().len(), 2);
 }
 
 #[test]

@@ -2,19 +2,18 @@
 //! and written in chunks, so that every page is touched about once a window. Knows the rules of one
 //! window; where it begins and what has been written of it is its caller's.
 
-use crate::error::{Error, Result};
+use super::gather::{Gathered, Member, Resolved};
+use super::resolve::{Named, Node, Profiles, Step};
+use super::seen::Seen;
+use crate::error::Result;
 use crate::id::{EventId, IdGenerator, ProfileId, WorkspaceId};
-use crate::identity;
-use crate::profile::TraitChanges;
-use crate::store::events::{self, LoggedEvent};
-use crate::store::projection::{
-    self, Activity, IdentifierKey, NewPerson, OpenWindow, Place, TimelineEntry,
-};
+use crate::store::catalog::Catalog;
+use crate::store::events;
+use crate::store::merges::{self, Naming};
+use crate::store::people;
+use crate::store::projection::{self, Count, OpenWindow, Place, TimelineEntry};
 use rusqlite::Connection;
-use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// The bounds of a window; the first that is reached ends it.
 #[derive(Debug, Clone, Copy)]
@@ -39,38 +38,51 @@ pub(super) struct Window {
     pub(super) events: usize,
     /// Whether a bound ended it, so that the log very likely goes on.
     pub(super) is_full: bool,
-    people: Vec<Person>,
-    entries: Vec<TimelineEntry>,
-    event_types: Vec<((WorkspaceId, Box<str>), Activity)>,
+    profiles: Profiles<Seen>,
+    /// Those that stand for themselves in the end.
+    wholes: Vec<Whole>,
+    /// In the order of the later of the two.
+    members: Vec<(ProfileId, Member)>,
+    entries: Vec<Entry>,
+    event_types: Vec<((WorkspaceId, Box<str>), Count)>,
     usage: Vec<((WorkspaceId, i64), i64)>,
 }
 
-/// What a window changes of one person.
+/// A profile that stands for itself when the window ends, with all that became a part of it.
 #[derive(Debug)]
-struct Person {
+struct Whole {
     profile: ProfileId,
-    /// For a profile that does not exist yet: what it is found by.
-    creation: Option<IdentifierKey>,
-    /// The first event that names the person.
-    event: EventId,
-    activity: Activity,
-    traits: TraitChanges<EventId>,
-    /// Where the person's timeline rows begin in the window's.
+    node: usize,
+    /// Where its timeline rows begin in the window's.
     first_entry: usize,
+    /// Rows that are written with the first of them, about.
+    rows: usize,
+}
+
+/// A row of a timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    /// In the order in which rows are written: by the profile that it belongs to in the end.
+    place: TimelineEntry,
+    /// The profile that it belonged to when it came, under which it is kept: so it goes with it should the
+    /// two be taken apart.
+    profile: ProfileId,
 }
 
 /// Reads the window that follows `place` and works out what it changes; `None` at the log's end.
 ///
 /// A window that is partly written is read again to the same end, and comes out the same where it
-/// counts. Profiles that it has created already are found by their identifiers. Those that it has
-/// not created yet get new ids, which are higher than every profile's in the file, so they sort
-/// after what is done. A profile's own changes are written with its first row; so what is done
-/// says of each profile whether they were.
+/// counts. Profiles that it has written already are found by their identifiers, and nothing is left to
+/// change in them ([`super::resolve`]). Those that it has not written yet get new ids, which are higher
+/// than every profile's in the file, so they sort after what is done. A profile's own changes, and those of
+/// all that became a part of it, are written with its first row; so what is done says of each profile
+/// whether they were.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub(super) fn read(
     connection: &Connection,
+    catalog: &Catalog,
     ids: &IdGenerator,
     now_ms: i64,
     place: Place,
@@ -80,7 +92,7 @@ pub(super) fn read(
     let last = known_end.unwrap_or(EventId::from_i64(i64::MAX));
     let mut gathered = Gathered::default();
     events::each_between(connection, place.cursor, last, |event| {
-        gathered.add(event)?;
+        gathered.add(catalog, event);
         let is_over = known_end.is_none() && gathered.is_full(limits);
         Ok(if is_over {
             ControlFlow::Break(())
@@ -93,75 +105,113 @@ pub(super) fn read(
         return Ok(None);
     };
     let events = gathered.events;
-    let people = identify(connection, ids, now_ms, gathered.known, gathered.people)?;
-    let entries = gathered.named.iter().map(|(person, event)| TimelineEntry {
-        profile: people[*person].profile,
-        event: *event,
-    });
+    let event_types = std::mem::take(&mut gathered.event_types);
+    let usage = std::mem::take(&mut gathered.usage);
+    let Resolved {
+        mut profiles,
+        rows,
+        members,
+    } = gathered.resolve(connection, ids, now_ms)?;
+    profiles.name_new(ids, now_ms);
     let mut window = Window {
         first,
         end: known_end.unwrap_or(last),
         events,
         is_full,
-        entries: entries.collect(),
-        people,
-        event_types: gathered.event_types.into_iter().collect(),
-        usage: gathered.usage.into_iter().collect(),
+        entries: entries(&profiles, rows),
+        members: by_later(&profiles, members),
+        wholes: Vec::new(),
+        profiles,
+        event_types: event_types.into_iter().collect(),
+        usage: usage.into_iter().collect(),
     };
-    window.sort();
+    window
+        .event_types
+        .sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    window.usage.sort_unstable();
+    window.find_wholes();
     Ok(Some(window))
 }
 
-/// Finds the people's profiles, or gives new ones. Both in the order of their identifiers: that is
-/// how the identifiers lie in the file, and new ones are then also written in that order.
-fn identify(
-    connection: &Connection,
-    ids: &IdGenerator,
-    now_ms: i64,
-    known: HashMap<IdentifierKey, usize>,
-    mut people: Vec<Person>,
-) -> Result<Vec<Person>> {
-    let mut known: Vec<(IdentifierKey, usize)> = known.into_iter().collect();
-    known.sort_unstable();
-    let profiles = projection::profiles_of(connection, known.iter().map(|(key, _)| key))?;
-    for ((key, person), profile) in known.into_iter().zip(profiles) {
-        let person = &mut people[person];
-        match profile {
-            Some(profile) => person.profile = profile,
-            None => {
-                person.profile = ids.next(now_ms);
-                person.creation = Some(key);
-            }
-        }
-    }
-    Ok(people)
+/// A membership is written with the later of its two profiles: then the other one has its id for good.
+fn by_later(profiles: &Profiles<Seen>, members: Vec<Member>) -> Vec<(ProfileId, Member)> {
+    let whole = |node| profiles.nodes[profiles.root(node)].profile;
+    let mut members: Vec<(ProfileId, Member)> = members
+        .into_iter()
+        .map(|member| (whole(member.account).max(whole(member.person)), member))
+        .collect();
+    members.sort_unstable_by_key(|(later, member)| (*later, member.event));
+    members
+}
+
+/// The timeline rows of `named`, in the order in which they are written.
+fn entries(profiles: &Profiles<Seen>, named: Vec<(usize, EventId)>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = named
+        .into_iter()
+        .map(|(node, event)| Entry {
+            place: TimelineEntry {
+                profile: profiles.nodes[profiles.root(node)].profile,
+                event,
+            },
+            profile: profiles.nodes[node].profile,
+        })
+        .collect();
+    entries.sort_unstable();
+    entries
 }
 
 impl Window {
-    fn sort(&mut self) {
-        self.entries.sort_unstable();
-        self.people.sort_unstable_by_key(|person| person.profile);
-        let mut first_entry = 0;
-        for person in &mut self.people {
-            person.first_entry = first_entry;
-            first_entry += usize::try_from(person.activity.events).unwrap_or(0);
+    /// Whoever changes in a window has a timeline row in it: an event changes only whom it is about, and
+    /// what becomes a part of that.
+    fn find_wholes(&mut self) {
+        let roots = 0..self.profiles.nodes.len();
+        let roots = roots.filter(|node| self.profiles.root(*node) == *node);
+        let mut wholes: Vec<Whole> = roots
+            .map(|node| Whole {
+                profile: self.profiles.nodes[node].profile,
+                node,
+                first_entry: 0,
+                rows: self.rows(node),
+            })
+            .collect();
+        wholes.sort_unstable_by_key(|whole| whole.profile);
+        let mut at = 0;
+        for whole in &mut wholes {
+            let is_before = |entry: &Entry| entry.place.profile < whole.profile;
+            at += self.entries[at..].partition_point(is_before);
+            whole.first_entry = at;
         }
-        self.event_types.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        self.usage.sort_unstable();
+        // Those that were only looked up: the strongest of an event's identifiers led elsewhere.
+        let entries = &self.entries;
+        wholes.retain(|whole| {
+            let entry = entries.get(whole.first_entry);
+            entry.is_some_and(|entry| entry.place.profile == whole.profile)
+        });
+        self.wholes = wholes;
+    }
+
+    fn rows(&self, node: usize) -> usize {
+        let node = &self.profiles.nodes[node];
+        let steps = node.steps.iter().map(|step| match step {
+            Step::Seen(seen) => seen.rows(),
+            // A journal's row, and what is counted anew.
+            Step::Merged { node, .. } => 8 + self.rows(*node),
+        });
+        steps.sum::<usize>() + node.attached.len()
     }
 
     /// The timeline rows that the transaction after `place` writes: about `limit`, and fewer where
-    /// people's traits make up for it. At least one, if any is left.
+    /// people's traits and merges make up for it. At least one, if any is left.
     pub(super) fn chunk(&self, place: Place, limit: usize) -> Range<usize> {
-        let start = place
-            .open
-            .map_or(0, |open| self.entries.partition_point(|e| *e <= open.done));
-        let mut people = self.people_of(start..self.entries.len()).iter().peekable();
+        let start = place.open.map_or(0, |open| {
+            self.entries.partition_point(|e| e.place <= open.done)
+        });
+        let mut wholes = self.wholes_of(start..self.entries.len()).iter().peekable();
         let (mut end, mut rows) = (start, 0);
         while end < self.entries.len() && rows < limit {
             rows += 1;
-            if let Some(person) = people.next_if(|person| person.first_entry == end) {
-                rows += person.traits.set.len();
+            if let Some(whole) = wholes.next_if(|whole| whole.first_entry == end) {
+                rows += whole.rows;
             }
             end += 1;
         }
@@ -175,7 +225,7 @@ impl Window {
             Some(done) if chunk.end < self.entries.len() => Place {
                 open: Some(OpenWindow {
                     end: self.end,
-                    done: *done,
+                    done: done.place,
                 }),
                 ..place
             },
@@ -199,14 +249,18 @@ impl Window {
         segment: i64,
         chunk: &Range<usize>,
     ) -> Result<()> {
-        let people = self.people_of(chunk.clone());
         if chunk.start == 0 {
             projection::begin_segment(connection, segment, self.first)?;
         }
-        projection::insert_people(connection, people.iter().filter_map(Person::created))?;
-        projection::add_activity(connection, people.iter().map(|p| (p.profile, p.activity)))?;
-        projection::change_traits(connection, people.iter().map(|p| (p.profile, &p.traits)))?;
+        for whole in self.wholes_of(chunk.clone()) {
+            self.write_node(connection, whole.node)?;
+            self.write_members(connection, whole.profile)?;
+        }
         let entries = self.entries.get(chunk.clone()).unwrap_or_default();
+        let entries = entries.iter().map(|entry| TimelineEntry {
+            profile: entry.profile,
+            event: entry.place.event,
+        });
         projection::insert_timeline(connection, segment, entries)?;
         if chunk.end == self.entries.len() {
             let types = self.event_types.iter();
@@ -219,112 +273,65 @@ impl Window {
         Ok(())
     }
 
-    /// The people whose first timeline row is among these.
-    fn people_of(&self, entries: Range<usize>) -> &[Person] {
-        let begins_before = |at: usize| self.people.partition_point(|p| p.first_entry < at);
-        self.people
+    /// Those whose first timeline row is among these.
+    fn wholes_of(&self, entries: Range<usize>) -> &[Whole] {
+        let begins_before = |at: usize| self.wholes.partition_point(|w| w.first_entry < at);
+        self.wholes
             .get(begins_before(entries.start)..begins_before(entries.end))
             .unwrap_or_default()
     }
-}
 
-impl Person {
-    fn created(&self) -> Option<NewPerson<'_>> {
-        self.creation.as_ref().map(|identifier| NewPerson {
-            profile: self.profile,
-            identifier,
-            event: self.event,
-        })
-    }
-}
-
-/// A window as it is read: people are numbered as they come, their profiles not looked up yet.
-#[derive(Default)]
-struct Gathered {
-    events: usize,
-    trait_bytes: usize,
-    span: Option<(EventId, EventId)>,
-    known: HashMap<IdentifierKey, usize>,
-    people: Vec<Person>,
-    /// In log order: who was named, by number, and by which event.
-    named: Vec<(usize, EventId)>,
-    event_types: HashMap<(WorkspaceId, Box<str>), Activity>,
-    usage: HashMap<(WorkspaceId, i64), i64>,
-}
-
-impl Gathered {
-    fn is_full(&self, limits: &WindowLimits) -> bool {
-        self.events >= limits.events
-            || self.trait_bytes >= limits.trait_bytes
-            || self.event_types.len() >= limits.event_types
-    }
-
-    fn add(&mut self, event: &LoggedEvent<'_>) -> Result<()> {
-        self.events += 1;
-        let (first, _) = self.span.unwrap_or((event.id, event.id));
-        self.span = Some((first, event.id));
-        self.count(event);
-        let Some((kind, value)) = identity::person(&event.identifiers) else {
-            return Ok(());
-        };
-        let key = IdentifierKey {
-            workspace: event.workspace,
+    /// What happened to a profile, one after the other, as if each event had been projected by itself.
+    fn write_node(&self, connection: &Connection, node: usize) -> Result<()> {
+        let node = &self.profiles.nodes[node];
+        let Node {
+            workspace,
             kind,
-            value: value.into(),
-        };
-        let number = *self.known.entry(key).or_insert(self.people.len());
-        self.named.push((number, event.id));
-        let seen = once(event.occurred_at_ms);
-        let person = match self.people.get_mut(number) {
-            Some(person) => {
-                person.activity = sum(person.activity, seen);
-                person
+            profile,
+            ..
+        } = *node;
+        if node.is_new {
+            people::insert_profile(connection, workspace, profile, kind)?;
+        }
+        for (key, event) in &node.attached {
+            people::attach(connection, profile, &self.profiles.keys[*key], *event)?;
+        }
+        for step in &node.steps {
+            match step {
+                Step::Seen(seen) => seen.write(connection, workspace, profile, kind)?,
+                Step::Merged { node: other, named } => {
+                    self.write_node(connection, *other)?;
+                    let other = self.profiles.nodes[*other].profile;
+                    merges::merge(connection, &self.naming(profile, named), other, kind)?;
+                }
             }
-            None => {
-                self.people.push(Person {
-                    profile: ProfileId::from_i64(0),
-                    creation: None,
-                    event: event.id,
-                    activity: seen,
-                    traits: TraitChanges::default(),
-                    first_entry: 0,
-                });
-                &mut self.people[number]
-            }
-        };
-        if let Some(traits) = event.traits {
-            self.trait_bytes += traits.len();
-            person
-                .traits
-                .merge(traits, event.replace_traits, event.id)
-                .map_err(Error::internal)?;
+        }
+        for named in &node.apart {
+            merges::keep_apart(connection, &self.naming(profile, named))?;
         }
         Ok(())
     }
 
-    fn count(&mut self, event: &LoggedEvent<'_>) {
-        let seen = once(event.received_at_ms);
-        self.event_types
-            .entry((event.workspace, event.name.into()))
-            .and_modify(|activity| *activity = sum(*activity, seen))
-            .or_insert(seen);
-        let hour = event.received_at_ms.div_euclid(HOUR_MS);
-        *self.usage.entry((event.workspace, hour)).or_default() += 1;
+    /// The memberships of which this is the later profile.
+    fn write_members(&self, connection: &Connection, later: ProfileId) -> Result<()> {
+        let whole = |node| self.profiles.nodes[self.profiles.root(node)].profile;
+        let start = self.members.partition_point(|(at, _)| *at < later);
+        for (_, member) in self.members[start..]
+            .iter()
+            .take_while(|(at, _)| *at == later)
+        {
+            let (account, person) = (whole(member.account), whole(member.person));
+            people::insert_member(connection, account, person, member.event)?;
+        }
+        Ok(())
     }
-}
 
-fn once(at_ms: i64) -> Activity {
-    Activity {
-        first_seen_at_ms: at_ms,
-        last_seen_at_ms: at_ms,
-        events: 1,
-    }
-}
-
-fn sum(a: Activity, b: Activity) -> Activity {
-    Activity {
-        first_seen_at_ms: a.first_seen_at_ms.min(b.first_seen_at_ms),
-        last_seen_at_ms: a.last_seen_at_ms.max(b.last_seen_at_ms),
-        events: a.events + b.events,
+    fn naming(&self, profile: ProfileId, named: &Named) -> Naming<'_> {
+        Naming {
+            id: named.id,
+            profile,
+            key: &self.profiles.keys[named.key],
+            event: named.event,
+        }
     }
 }

@@ -6,7 +6,8 @@ use super::workspaces::parse_scopes;
 use super::writer::Writer;
 use crate::access::Scope;
 use crate::error::{Error, Result};
-use crate::id::{ApiKeyId, SourceId, WebhookId, WorkspaceId};
+use crate::funnel::Stage;
+use crate::id::{ApiKeyId, FunnelId, SourceId, WebhookId, WorkspaceId};
 use crate::secret::{SecretBytes, TokenHash, Vault, WebhookSecret};
 use crate::webhook::{Format, Webhook, WebhookState};
 use arc_swap::{ArcSwap, Guard};
@@ -55,7 +56,11 @@ pub struct Catalog {
     sources: HashMap<SourceId, KnownSource>,
     webhooks: HashMap<WebhookId, Arc<Webhook>>,
     webhooks_by_workspace: HashMap<WorkspaceId, Vec<Arc<Webhook>>>,
+    stages: HashMap<WorkspaceId, StagesByType>,
 }
+
+/// Where an event of a type leads, in which funnel.
+type StagesByType = HashMap<Box<str>, Vec<(FunnelId, Stage)>>;
 
 impl Catalog {
     /// Reads everything. A webhook whose row cannot be understood is left out and said in the log,
@@ -103,6 +108,16 @@ impl Catalog {
                 Err(e) => tracing::error!(error = %e, "a webhook cannot be read and does not send"),
             }
         }
+        let mut statement = connection.prepare_cached(
+            "SELECT f.workspace_id, f.id, r.event_type, r.stage FROM funnel f JOIN funnel_rule r ON r.funnel_id = f.id",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let stage = word(row, 3, Stage::parse)?;
+            let of_workspace = catalog.stages.entry(row.get(0)?).or_default();
+            let of_type = of_workspace.entry(row.get(2)?).or_default();
+            of_type.push((row.get(1)?, stage));
+        }
         Ok(catalog)
     }
 
@@ -119,6 +134,14 @@ impl Catalog {
     /// What people call a source.
     pub fn source_name(&self, id: SourceId) -> Option<&str> {
         self.sources.get(&id).map(|source| &*source.name)
+    }
+
+    /// Where an event of a type leads its person, in each funnel that names it.
+    pub fn stages(&self, workspace: WorkspaceId, event_type: &str) -> &[(FunnelId, Stage)] {
+        self.stages
+            .get(&workspace)
+            .and_then(|of_workspace| of_workspace.get(event_type))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// A webhook, in whatever state.

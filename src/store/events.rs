@@ -95,10 +95,16 @@ pub struct LoggedEvent<'a> {
     pub id: EventId,
     /// The tenant.
     pub workspace: WorkspaceId,
+    /// What sort of thing happened.
+    pub kind: EventKind,
     /// Its type.
     pub name: &'a str,
     /// Who it is about, exactly as it came.
     pub identifiers: Identifiers<&'a str>,
+    /// Whether `customer_id` names the account and not the person.
+    pub customer_is_account: bool,
+    /// How sure the box is of the sender.
+    pub verification: Verification,
     /// JSON object, byte for byte as it came.
     pub traits: Option<&'a str>,
     /// Whether traits that are not named go away.
@@ -122,7 +128,7 @@ pub fn each_between(
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT id, workspace_id, name, user_id, visitor_id, email, customer_id, group_id,
-            traits, replace_traits, occurred_at_ms, received_at_ms
+            traits, replace_traits, occurred_at_ms, received_at_ms, kind, verification, customer_is_account IS NOT NULL
          FROM event WHERE id > ?1 AND id <= ?2 ORDER BY id",
     )?;
     let mut rows = statement.query([after, last])?;
@@ -147,6 +153,9 @@ pub fn each_between(
             replace_traits: row.get(9)?,
             occurred_at_ms: row.get(10)?,
             received_at_ms: row.get(11)?,
+            kind: word(row, 12, EventKind::parse)?,
+            verification: word(row, 13, Verification::parse)?,
+            customer_is_account: row.get(14)?,
         };
         if each(&event)?.is_break() {
             break;

@@ -11,6 +11,9 @@ pub mod events;
 mod files;
 mod group;
 pub mod history;
+pub mod journal;
+pub mod merges;
+pub mod people;
 pub mod profiles;
 pub mod projection;
 mod readers;
@@ -47,7 +50,8 @@ pub fn id_generator(connection: &Connection, node: u16) -> Result<IdGenerator> {
             (SELECT coalesce(max(id), 0) FROM profile), (SELECT coalesce(max(id), 0) FROM workspace),
             (SELECT coalesce(max(id), 0) FROM user), (SELECT coalesce(max(id), 0) FROM source),
             (SELECT coalesce(max(id), 0) FROM api_key), (SELECT coalesce(max(id), 0) FROM webhook),
-            (SELECT coalesce(max(id), 0) FROM audit), (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
+            (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM merge),
+            (SELECT coalesce(max(id), 0) FROM funnel), (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
         [],
         |row| row.get(0),
     )?;

@@ -1,11 +1,11 @@
-//! What the projector writes: profiles, identifiers, traits, timelines, counts, and its own place
+//! What the projector writes for many at once: timelines, counts of types and hours, and its own place
 //! in the log. Each function is one statement, held for all the rows of a chunk, inside the
-//! projector's transaction. Knows nothing of windows but their place.
+//! projector's transaction. Knows nothing of windows but their place. What it writes of one profile is in
+//! `people.rs` and `merges.rs`.
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{EventId, ProfileId, WorkspaceId};
 use crate::identity::IdentifierKind;
-use crate::profile::TraitChanges;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Timeline rows after which the next window begins a new segment: writes stay within the newest
@@ -174,108 +174,15 @@ pub fn profiles_of<'k>(
         .collect()
 }
 
-/// A person whom no event named before.
-#[derive(Debug)]
-pub struct NewPerson<'a> {
-    /// The new profile.
-    pub profile: ProfileId,
-    /// What it is found by.
-    pub identifier: &'a IdentifierKey,
-    /// The event that named it first.
-    pub event: EventId,
-}
-
-/// Keeps new people.
-///
-/// # Errors
-/// When the file refuses, also when another profile holds an identifier.
-pub fn insert_people<'a>(
-    connection: &Connection,
-    people: impl IntoIterator<Item = NewPerson<'a>>,
-) -> Result<()> {
-    let mut profile = connection
-        .prepare_cached("INSERT INTO profile (id, workspace_id, kind) VALUES (?1, ?2, 'person')")?;
-    let mut identifier = connection.prepare_cached(
-        "INSERT INTO identifier (workspace_id, kind, value, profile_id, event_id) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    for person in people {
-        let key = person.identifier;
-        profile.execute(params![person.profile, key.workspace])?;
-        identifier.execute(params![
-            key.workspace,
-            key.kind.as_str(),
-            key.value,
-            person.profile,
-            person.event
-        ])?;
-    }
-    Ok(())
-}
-
 /// What a window of the log adds to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Activity {
+pub struct Count {
     /// The oldest event's time, Unix milliseconds.
     pub first_seen_at_ms: i64,
     /// The newest event's time, Unix milliseconds.
     pub last_seen_at_ms: i64,
     /// How many events.
     pub events: i64,
-}
-
-/// Adds to profiles' counters.
-///
-/// # Errors
-/// When the file refuses.
-pub fn add_activity(
-    connection: &Connection,
-    activities: impl IntoIterator<Item = (ProfileId, Activity)>,
-) -> Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (profile_id) DO UPDATE SET
-            first_seen_at_ms = min(first_seen_at_ms, excluded.first_seen_at_ms),
-            last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms),
-            events = events + excluded.events",
-    )?;
-    for (profile, activity) in activities {
-        statement.execute(params![
-            profile,
-            activity.first_seen_at_ms,
-            activity.last_seen_at_ms,
-            activity.events
-        ])?;
-    }
-    Ok(())
-}
-
-/// Changes profiles' traits.
-///
-/// # Errors
-/// When the file refuses.
-pub fn change_traits<'a>(
-    connection: &Connection,
-    changes: impl IntoIterator<Item = (ProfileId, &'a TraitChanges<EventId>)>,
-) -> Result<()> {
-    let mut clear = connection.prepare_cached("DELETE FROM trait WHERE profile_id = ?1")?;
-    let mut set = connection.prepare_cached(
-        "INSERT INTO trait (profile_id, name, value, event_id) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_id = excluded.event_id",
-    )?;
-    let mut delete =
-        connection.prepare_cached("DELETE FROM trait WHERE profile_id = ?1 AND name = ?2")?;
-    for (profile, changes) in changes {
-        if changes.replaces {
-            clear.execute([profile])?;
-        }
-        for (name, (value, event)) in &changes.set {
-            match value {
-                Some(value) => set.execute(params![profile, name, value, event])?,
-                None => delete.execute(params![profile, name])?,
-            };
-        }
-    }
-    Ok(())
 }
 
 /// Puts events on profiles' timelines.
@@ -285,7 +192,7 @@ pub fn change_traits<'a>(
 pub fn insert_timeline(
     connection: &Connection,
     segment: i64,
-    entries: &[TimelineEntry],
+    entries: impl IntoIterator<Item = TimelineEntry>,
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO timeline (segment, profile_id, event_id) VALUES (?1, ?2, ?3)",
@@ -302,7 +209,7 @@ pub fn insert_timeline(
 /// When the file refuses.
 pub fn note_event_types<'a>(
     connection: &Connection,
-    types: impl IntoIterator<Item = (WorkspaceId, &'a str, Activity)>,
+    types: impl IntoIterator<Item = (WorkspaceId, &'a str, Count)>,
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO event_type (workspace_id, name, first_seen_at_ms, last_seen_at_ms, events) VALUES (?1, ?2, ?3, ?4, ?5)

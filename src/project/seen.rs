@@ -1,0 +1,124 @@
+//! What events add to one profile: counted, its traits merged, its stages. Data and rules of a window's
+//! gathering; who the profile is and where it is written are not its business.
+
+use crate::error::{Error, Result};
+use crate::event::{EventKind, Verification};
+use crate::funnel::Stage;
+use crate::id::{EventId, FunnelId, ProfileId, WorkspaceId};
+use crate::identity::ProfileKind;
+use crate::profile::TraitChanges;
+use crate::store::people::{self, Activity, Advance};
+use rusqlite::Connection;
+
+/// An event of a window, as far as its profiles are changed by it.
+#[derive(Debug)]
+pub(super) struct Happening {
+    pub(super) id: EventId,
+    pub(super) kind: EventKind,
+    pub(super) verification: Verification,
+    pub(super) occurred_at_ms: i64,
+    /// The month in which it was received.
+    pub(super) month: i64,
+    pub(super) traits: Option<Box<str>>,
+    pub(super) replace_traits: bool,
+    /// Where its type leads, in which funnel.
+    pub(super) leads_to: Vec<(FunnelId, Stage)>,
+}
+
+/// What an event that is about two profiles says of one of them, beyond that it happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Says {
+    /// Its traits are this one's.
+    pub(super) traits: bool,
+    /// It leads this one to a stage.
+    pub(super) stages: bool,
+}
+
+/// What a stretch of events adds to a profile.
+#[derive(Debug)]
+pub(super) struct Seen {
+    activity: Activity,
+    traits: TraitChanges<EventId>,
+    /// Upwards in each funnel.
+    advances: Vec<Advance>,
+}
+
+impl Seen {
+    pub(super) fn begin(happening: &Happening) -> Self {
+        Self {
+            activity: Activity::once(happening.occurred_at_ms, happening.month),
+            traits: TraitChanges::default(),
+            advances: Vec::new(),
+        }
+    }
+
+    /// Whether the next event can be counted here: one stretch is of one month.
+    pub(super) fn takes(&self, happening: &Happening) -> bool {
+        self.activity.month == happening.month
+    }
+
+    pub(super) fn count(&mut self, happening: &Happening) {
+        self.activity.add(happening.occurred_at_ms);
+    }
+
+    /// What an event says beyond that it happened.
+    ///
+    /// # Errors
+    /// When its traits are no JSON object, which the way in rules out.
+    pub(super) fn add(&mut self, happening: &Happening, says: Says) -> Result<()> {
+        if matches!(happening.kind, EventKind::Page | EventKind::Screen) {
+            self.activity.pageviews += 1;
+        }
+        let leads_to = happening.leads_to.iter().filter(|_| says.stages);
+        if !happening.leads_to.is_empty() && says.stages {
+            self.activity.goals += 1;
+        }
+        for (funnel, stage) in leads_to {
+            let is_further = self
+                .advances
+                .iter()
+                .all(|advance| advance.funnel != *funnel || advance.stage < *stage);
+            if is_further {
+                self.advances.push(Advance {
+                    funnel: *funnel,
+                    stage: *stage,
+                    event: happening.id,
+                    at_ms: happening.occurred_at_ms,
+                });
+            }
+        }
+        match &happening.traits {
+            Some(traits) if says.traits => self
+                .traits
+                .merge(
+                    traits,
+                    happening.replace_traits,
+                    happening.verification != Verification::Unverified,
+                    happening.id,
+                )
+                .map_err(Error::internal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rows that are written because of it, about.
+    pub(super) fn rows(&self) -> usize {
+        self.traits.set.len() + self.advances.len()
+    }
+
+    /// # Errors
+    /// When the file refuses.
+    pub(super) fn write(
+        &self,
+        connection: &Connection,
+        workspace: WorkspaceId,
+        profile: ProfileId,
+        kind: ProfileKind,
+    ) -> Result<()> {
+        people::add_activity(connection, workspace, profile, kind, &self.activity)?;
+        people::change_traits(connection, profile, &self.traits)?;
+        self.advances
+            .iter()
+            .try_for_each(|advance| people::advance(connection, profile, advance))
+    }
+}

@@ -1,0 +1,376 @@
+//! What the projector writes of one profile after another: that it is there, what it is known by, what it
+//! did, its traits, whose member it is, and how far it has come. Each function is called inside the
+//! projector's transaction. Merging is in `merges.rs`; the projector's place in the log in `projection.rs`.
+
+use super::projection::IdentifierKey;
+use crate::error::Result;
+use crate::funnel::Stage;
+use crate::id::{EventId, FunnelId, ProfileId, WorkspaceId};
+use crate::identity::{Holdings, IdentifierKind, ProfileKind};
+use crate::profile::TraitChanges;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Without an event for so long, the next one begins a session (wire.md, "FunnelFizz").
+pub const SESSION_GAP_MS: i64 = 30 * 60 * 1_000;
+
+/// Keeps a new profile.
+///
+/// # Errors
+/// When the file refuses.
+pub fn insert_profile(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profile: ProfileId,
+    kind: ProfileKind,
+) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO profile (id, workspace_id, kind) VALUES (?1, ?2, ?3)")?
+        .execute(params![profile, workspace, kind.as_str()])?;
+    add_population(connection, workspace, kind, 1)
+}
+
+/// Counts a workspace's profiles.
+pub(super) fn add_population(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    kind: ProfileKind,
+    change: i64,
+) -> Result<()> {
+    let (people, accounts) = match kind {
+        ProfileKind::Person => (change, 0),
+        ProfileKind::Account => (0, change),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO population (workspace_id, people, accounts) VALUES (?1, ?2, ?3)
+             ON CONFLICT (workspace_id) DO UPDATE SET people = people + excluded.people, accounts = accounts + excluded.accounts",
+        )?
+        .execute(params![workspace, people, accounts])?;
+    Ok(())
+}
+
+/// Keeps what a profile is known by from `event` on.
+///
+/// # Errors
+/// When the file refuses, also when another profile holds the identifier.
+pub fn attach(
+    connection: &Connection,
+    profile: ProfileId,
+    key: &IdentifierKey,
+    event: EventId,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO identifier (workspace_id, kind, value, profile_id, event_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![key.workspace, key.kind.as_str(), key.value, profile, event])?;
+    Ok(())
+}
+
+/// What a profile stands for.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn kind(connection: &Connection, profile: ProfileId) -> Result<ProfileKind> {
+    let word: Option<String> = connection
+        .prepare_cached("SELECT kind FROM profile WHERE id = ?1")?
+        .query_row([profile], |row| row.get(0))
+        .optional()?;
+    Ok(word
+        .and_then(|word| ProfileKind::parse(&word))
+        .unwrap_or(ProfileKind::Person))
+}
+
+/// What a profile holds, as far as merging asks.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn holdings(connection: &Connection, profile: ProfileId) -> Result<Holdings> {
+    let mut holdings = Holdings::default();
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, count(*) FROM identifier WHERE profile_id = ?1 GROUP BY kind",
+    )?;
+    let mut rows = statement.query([profile])?;
+    while let Some(row) = rows.next()? {
+        if let Some(kind) = IdentifierKind::parse(row.get_ref(0)?.as_str().unwrap_or("")) {
+            holdings.add(kind, row.get(1)?);
+        }
+    }
+    holdings.parts = connection
+        .prepare_cached("SELECT count(*) FROM profile WHERE merged_into = ?1")?
+        .query_row([profile], |row| row.get(0))?;
+    Ok(holdings)
+}
+
+/// What events add to what a profile did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// The oldest event's time, Unix milliseconds.
+    pub first_seen_at_ms: i64,
+    /// The newest event's time, Unix milliseconds.
+    pub last_seen_at_ms: i64,
+    /// How many events.
+    pub events: i64,
+    /// How many of them say that a page or screen was seen.
+    pub pageviews: i64,
+    /// How many of them a funnel names.
+    pub goals: i64,
+    /// The time of the first of them, in the log's order, Unix milliseconds.
+    pub begun_at_ms: i64,
+    /// The times of those that came more than [`SESSION_GAP_MS`] after all before them here.
+    pub resumed_at_ms: Vec<i64>,
+    /// The month in which they were received ([`crate::time::month`]).
+    pub month: i64,
+}
+
+impl Activity {
+    /// Of one event that happened at `at_ms` and was received in `month`.
+    pub fn once(at_ms: i64, month: i64) -> Self {
+        Self {
+            first_seen_at_ms: at_ms,
+            last_seen_at_ms: at_ms,
+            events: 1,
+            pageviews: 0,
+            goals: 0,
+            begun_at_ms: at_ms,
+            resumed_at_ms: Vec::new(),
+            month,
+        }
+    }
+
+    /// Adds the next event, of the same month.
+    pub fn add(&mut self, at_ms: i64) {
+        if at_ms > self.last_seen_at_ms + SESSION_GAP_MS {
+            self.resumed_at_ms.push(at_ms);
+        }
+        self.first_seen_at_ms = self.first_seen_at_ms.min(at_ms);
+        self.last_seen_at_ms = self.last_seen_at_ms.max(at_ms);
+        self.events += 1;
+    }
+}
+
+/// Adds to what a profile did; a person who was not active in that month before is counted in it.
+///
+/// # Errors
+/// When the file refuses.
+pub fn add_activity(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profile: ProfileId,
+    kind: ProfileKind,
+    activity: &Activity,
+) -> Result<()> {
+    let (begun_at_ms, resumed) = sessions(connection, profile, activity)?;
+    // Nearly always the profile is there and was active this month.
+    let changed = connection
+        .prepare_cached(
+            "UPDATE profile_activity SET
+                sessions = sessions + (?7 > last_seen_at_ms + ?8) + ?9,
+                first_seen_at_ms = min(first_seen_at_ms, ?2), last_seen_at_ms = max(last_seen_at_ms, ?3),
+                events = events + ?4, pageviews = pageviews + ?5, goals = goals + ?6
+             WHERE profile_id = ?1 AND active_month >= ?10",
+        )?
+        .execute(params![
+            profile,
+            activity.first_seen_at_ms,
+            activity.last_seen_at_ms,
+            activity.events,
+            activity.pageviews,
+            activity.goals,
+            begun_at_ms,
+            SESSION_GAP_MS,
+            resumed,
+            activity.month,
+        ])?;
+    if changed > 0 {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events, pageviews, goals, sessions, active_month)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1 + ?9, ?10)
+             ON CONFLICT (profile_id) DO UPDATE SET
+                sessions = sessions + (?7 > last_seen_at_ms + ?8) + ?9,
+                first_seen_at_ms = min(first_seen_at_ms, ?2), last_seen_at_ms = max(last_seen_at_ms, ?3),
+                events = events + ?4, pageviews = pageviews + ?5, goals = goals + ?6, active_month = ?10",
+        )?
+        .execute(params![
+            profile,
+            activity.first_seen_at_ms,
+            activity.last_seen_at_ms,
+            activity.events,
+            activity.pageviews,
+            activity.goals,
+            begun_at_ms,
+            SESSION_GAP_MS,
+            resumed,
+            activity.month,
+        ])?;
+    match kind {
+        ProfileKind::Person => add_active(connection, workspace, activity.month, 1),
+        ProfileKind::Account => Ok(()),
+    }
+}
+
+/// When the first of the sessions that may begin here begins, and how many more do.
+fn sessions(
+    connection: &Connection,
+    profile: ProfileId,
+    activity: &Activity,
+) -> Result<(i64, i64)> {
+    if activity.resumed_at_ms.is_empty() {
+        return Ok((activity.begun_at_ms, 0));
+    }
+    let last_seen_at_ms: Option<i64> = connection
+        .prepare_cached("SELECT last_seen_at_ms FROM profile_activity WHERE profile_id = ?1")?
+        .query_row([profile], |row| row.get(0))
+        .optional()?;
+    let begins = |at_ms: &&i64| last_seen_at_ms.is_none_or(|last| **at_ms > last + SESSION_GAP_MS);
+    let resumed = activity.resumed_at_ms.iter().filter(begins).count();
+    Ok((
+        activity.begun_at_ms,
+        i64::try_from(resumed).unwrap_or(i64::MAX),
+    ))
+}
+
+/// Counts people who were active in a month.
+pub(super) fn add_active(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    month: i64,
+    change: i64,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO active_month (workspace_id, month, profiles) VALUES (?1, ?2, ?3)
+             ON CONFLICT (workspace_id, month) DO UPDATE SET profiles = profiles + excluded.profiles",
+        )?
+        .execute(params![workspace, month, change])?;
+    Ok(())
+}
+
+/// Changes a profile's traits.
+///
+/// # Errors
+/// When the file refuses.
+pub fn change_traits(
+    connection: &Connection,
+    profile: ProfileId,
+    changes: &TraitChanges<EventId>,
+) -> Result<()> {
+    if changes.replaces {
+        connection
+            .prepare_cached("DELETE FROM trait WHERE profile_id = ?1")?
+            .execute([profile])?;
+    }
+    for (name, change) in &changes.set {
+        match &change.verified {
+            Some((Some(value), event)) => connection
+                .prepare_cached(
+                    "INSERT INTO trait (profile_id, name, value, event_id) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_id = excluded.event_id, is_unverified = NULL",
+                )?
+                .execute(params![profile, name, value, event])?,
+            Some((None, _)) => connection
+                .prepare_cached("DELETE FROM trait WHERE profile_id = ?1 AND name = ?2")?
+                .execute(params![profile, name])?,
+            None => 0,
+        };
+        match &change.unverified {
+            Some((Some(value), event)) => connection
+                .prepare_cached(
+                    "INSERT INTO trait (profile_id, name, value, event_id, is_unverified) VALUES (?1, ?2, ?3, ?4, 1)
+                     ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_id = excluded.event_id
+                     WHERE is_unverified IS NOT NULL",
+                )?
+                .execute(params![profile, name, value, event])?,
+            Some((None, _)) => connection
+                .prepare_cached(
+                    "DELETE FROM trait WHERE profile_id = ?1 AND name = ?2 AND is_unverified IS NOT NULL",
+                )?
+                .execute(params![profile, name])?,
+            None => 0,
+        };
+    }
+    Ok(())
+}
+
+/// Keeps that a person is a member of an account since `event`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn insert_member(
+    connection: &Connection,
+    account: ProfileId,
+    person: ProfileId,
+    event: EventId,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO account_member (account_id, person_id, event_id) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![account, person, event])?;
+    Ok(())
+}
+
+/// An event that brings its person to a stage, unless the person is there or further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// In which funnel.
+    pub funnel: FunnelId,
+    /// To which stage.
+    pub stage: Stage,
+    /// By which event.
+    pub event: EventId,
+    /// When that happened, Unix milliseconds.
+    pub at_ms: i64,
+}
+
+/// The place of the stage that a profile has reached in a funnel.
+pub(super) fn rank(connection: &Connection, profile: ProfileId, funnel: FunnelId) -> Result<i64> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT rank FROM stage_reached WHERE profile_id = ?1 AND funnel_id = ?2 ORDER BY rank DESC LIMIT 1",
+        )?
+        .query_row(params![profile, funnel], |row| row.get(0))
+        .optional()?
+        .unwrap_or(Stage::Awareness.rank()))
+}
+
+/// Brings a profile to a stage; nobody goes back (wire.md, "FunnelFizz").
+///
+/// # Errors
+/// When the file refuses.
+pub fn advance(connection: &Connection, profile: ProfileId, advance: &Advance) -> Result<()> {
+    let before = rank(connection, profile, advance.funnel)?;
+    let after = advance.stage.rank();
+    if after <= before {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO stage_reached (profile_id, funnel_id, rank, event_id, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![profile, advance.funnel, after, advance.event, advance.at_ms])?;
+    count_move(connection, advance.funnel, before, after)
+}
+
+/// Counts a profile that stood at one place at another one. Nobody counts at the first: there is who has
+/// reached nothing else.
+pub(super) fn count_move(
+    connection: &Connection,
+    funnel: FunnelId,
+    from: i64,
+    to: i64,
+) -> Result<()> {
+    let mut count = connection.prepare_cached(
+        "INSERT INTO stage_count (funnel_id, rank, profiles) VALUES (?1, ?2, ?3)
+         ON CONFLICT (funnel_id, rank) DO UPDATE SET profiles = profiles + excluded.profiles",
+    )?;
+    for (rank, change) in [(from, -1), (to, 1)] {
+        if rank > Stage::Awareness.rank() && from != to {
+            count.execute(params![funnel, rank, change])?;
+        }
+    }
+    Ok(())
+}
