@@ -6,8 +6,8 @@ use crate::dedup::DedupWindow;
 use crate::delivery::Standing;
 use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
-use crate::id::{EventId, IdGenerator, MessageId};
-use crate::message::{self, MessageSource};
+use crate::id::{EventId, IdGenerator, MessageId, WorkspaceId};
+use crate::message::{self, MessageSource, Notice};
 use crate::store::catalog::{Catalog, CatalogHandle};
 use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
 use crate::store::events;
@@ -61,13 +61,18 @@ pub fn followers(room: usize) -> (Followers, FreshDeliveries, LogGrew) {
 }
 
 impl Followers {
-    fn tell(&self, fresh: &[OwedDelivery]) {
+    /// Hands the dispatcher what was committed as due.
+    pub fn tell_of_due(&self, fresh: &[OwedDelivery]) {
         for delivery in fresh {
             if self.fresh.try_send(delivery.clone()).is_err() {
                 // Its pending row is on disk, so the dispatcher finds it there.
                 self.overflowed.store(true, Ordering::Release);
             }
         }
+    }
+
+    fn tell(&self, fresh: &[OwedDelivery]) {
+        self.tell_of_due(fresh);
         // An error means that a token lies there already, or that the box stops.
         let _ = self.log_grew.try_send(());
     }
@@ -243,11 +248,65 @@ fn owe(
     fresh: &mut Vec<OwedDelivery>,
 ) -> Result<()> {
     let event = &stored.event;
+    let about = About {
+        workspace: event.workspace,
+        event: Some(stored.id),
+        event_type: &event.name,
+        at_ms: event.received_at_ms,
+    };
+    let source = event.source.and_then(|id| {
+        let name = catalog.source_name(id)?;
+        Some(MessageSource { id, name })
+    });
+    let body = |format| message::body(format, stored, source);
+    owe_all(connection, catalog, ids, &about, body, fresh)
+}
+
+/// Keeps a message and a delivery of what the box itself has to say for every webhook that wants it, in the
+/// caller's transaction; after its commit, [`Followers::tell_of_due`].
+///
+/// # Errors
+/// When the file refuses.
+pub fn announce(
+    connection: &Connection,
+    catalog: &Catalog,
+    ids: &IdGenerator,
+    workspace: WorkspaceId,
+    notice: &Notice,
+) -> Result<Vec<OwedDelivery>> {
+    let about = About {
+        workspace,
+        event: None,
+        event_type: notice.event_type,
+        at_ms: notice.at_ms,
+    };
+    let body = |format| message::notice_body(format, notice);
+    let mut fresh = Vec::new();
+    owe_all(connection, catalog, ids, &about, body, &mut fresh)?;
+    Ok(fresh)
+}
+
+/// What a message is about.
+struct About<'a> {
+    workspace: WorkspaceId,
+    event: Option<EventId>,
+    event_type: &'a str,
+    at_ms: i64,
+}
+
+fn owe_all(
+    connection: &Connection,
+    catalog: &Catalog,
+    ids: &IdGenerator,
+    about: &About<'_>,
+    body: impl Fn(Format) -> serde_json::Result<Vec<u8>>,
+    fresh: &mut Vec<OwedDelivery>,
+) -> Result<()> {
     let mut messages: Vec<(Format, MessageId, Bytes)> = Vec::new();
     let wanting = catalog
-        .webhooks_of(event.workspace)
+        .webhooks_of(about.workspace)
         .iter()
-        .filter(|webhook| webhook.wants(&event.name));
+        .filter(|webhook| webhook.wants(about.event_type));
     for webhook in wanting {
         let known = messages
             .iter()
@@ -255,19 +314,19 @@ fn owe(
         let (message, body) = match known {
             Some((_, message, body)) => (*message, body.clone()),
             None => {
-                let (message, body) =
-                    insert_message(connection, catalog, ids, stored, webhook.format)?;
+                let body = Bytes::from(body(webhook.format).map_err(Error::internal)?);
+                let message = insert_message(connection, ids, about, &body)?;
                 messages.push((webhook.format, message, body.clone()));
                 (message, body)
             }
         };
         let is_due = webhook.state == WebhookState::Active;
         let delivery = NewDelivery {
-            id: ids.next(event.received_at_ms),
-            workspace: event.workspace,
+            id: ids.next(about.at_ms),
+            workspace: about.workspace,
             webhook: webhook.id,
             message,
-            event: Some(stored.id),
+            event: about.event,
             is_held: !is_due,
         };
         deliveries::insert_delivery(connection, &delivery)?;
@@ -286,25 +345,18 @@ fn owe(
 
 fn insert_message(
     connection: &Connection,
-    catalog: &Catalog,
     ids: &IdGenerator,
-    stored: &StoredEvent,
-    format: Format,
-) -> Result<(MessageId, Bytes)> {
-    let event = &stored.event;
-    let source = event.source.and_then(|id| {
-        let name = catalog.source_name(id)?;
-        Some(MessageSource { id, name })
-    });
-    let body = Bytes::from(message::body(format, stored, source).map_err(Error::internal)?);
-    let id = ids.next(event.received_at_ms);
+    about: &About<'_>,
+    body: &[u8],
+) -> Result<MessageId> {
+    let id = ids.next(about.at_ms);
     let message = NewMessage {
         id,
-        workspace: event.workspace,
-        event: Some(stored.id),
-        event_type: &event.name,
-        body: &body,
+        workspace: about.workspace,
+        event: about.event,
+        event_type: about.event_type,
+        body,
     };
     deliveries::insert_message(connection, &message)?;
-    Ok((id, body))
+    Ok(id)
 }

@@ -1,5 +1,8 @@
 //! Funnels: the four stages of a person's way, and which events lead to them (wire.md, "FunnelFizz"). Pure.
 
+use crate::error::{Error, Result};
+use crate::normalize::MAX_NAME_CHARS;
+
 /// How far a person has come. Nobody goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -76,9 +79,66 @@ pub const DEFAULT_RULES: [(&str, Stage); 4] = [
     ("trial_start", Stage::Trial),
 ];
 
+/// Event types that one funnel names, at most.
+pub const MAX_RULES: usize = 200;
+
+/// What a person writes of a funnel's stages: for each, the event types that lead there, one a line.
+///
+/// # Errors
+/// Names the stage's field where a type is too long, or leads to two stages.
+pub fn check_rules(lines: &[(Stage, String)]) -> Result<Vec<(String, Stage)>> {
+    let mut rules: Vec<(String, Stage)> = Vec::new();
+    for (stage, text) in lines {
+        let refuse =
+            |code, detail: String| Err(Error::field(format!("/{}", stage.as_str()), code, detail));
+        for name in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if name.chars().count() > MAX_NAME_CHARS {
+                let detail = format!("An event type has at most {MAX_NAME_CHARS} characters.");
+                return refuse("too_long", detail);
+            }
+            if let Some((_, other)) = rules.iter().find(|(known, _)| known == name) {
+                let detail = format!(
+                    "{name} leads to {} already; an event leads to one stage.",
+                    other.label()
+                );
+                return refuse("two_stages", detail);
+            }
+            rules.push((name.to_owned(), *stage));
+        }
+        if rules.len() > MAX_RULES {
+            let detail = format!("A funnel names at most {MAX_RULES} event types.");
+            return refuse("too_many", detail);
+        }
+    }
+    Ok(rules)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_line_is_a_type_and_leads_to_one_stage() {
+        let rules = |consideration: &str, trial: &str| {
+            check_rules(&[
+                (Stage::Consideration, consideration.to_owned()),
+                (Stage::Trial, trial.to_owned()),
+            ])
+        };
+        assert_eq!(
+            rules(" signup \r\n\nAccount Created", "trial_start").unwrap(),
+            [
+                ("signup".to_owned(), Stage::Consideration),
+                ("Account Created".to_owned(), Stage::Consideration),
+                ("trial_start".to_owned(), Stage::Trial),
+            ]
+        );
+        let refused = rules("signup", "signup").unwrap_err();
+        assert_eq!(refused.field_errors()[0].pointer, "/trial");
+        assert_eq!(rules(&"x".repeat(201), "").unwrap_err().code(), "too_long");
+        let many = (0..201).map(|n| format!("e{n}\n")).collect::<String>();
+        assert_eq!(rules(&many, "").unwrap_err().code(), "too_many");
+    }
 
     #[test]
     fn every_stage_is_found_by_its_word_and_its_place() {

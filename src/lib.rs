@@ -41,6 +41,8 @@ pub mod store;
 // RULES: pure, no SQL, no HTTP, no I/O; `now` is an argument
 pub mod sample;
 
+pub mod funnel;
+
 pub mod normalize;
 
 pub mod message;
@@ -56,8 +58,6 @@ pub mod address;
 pub mod identity;
 
 pub mod profile;
-
-pub mod funnel;
 
 pub mod access;
 

@@ -31,11 +31,36 @@ pub fn body(
     }
 }
 
+/// Something that the box itself has to say (webhooks.md, "Event types").
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// Its type, of a family that no app may use.
+    pub event_type: &'static str,
+    /// When it came about, Unix milliseconds.
+    pub at_ms: i64,
+    /// What it says.
+    pub data: serde_json::Value,
+}
+
+/// The exact bytes that every webhook of `format` receives for a notice.
+///
+/// # Errors
+/// Never in practice: what it says is a JSON value.
+pub fn notice_body(format: Format, notice: &Notice) -> serde_json::Result<Vec<u8>> {
+    match format {
+        Format::Standard => serde_json::to_vec(&Standard {
+            r#type: notice.event_type,
+            timestamp: rfc3339(notice.at_ms),
+            data: &notice.data,
+        }),
+    }
+}
+
 #[derive(Serialize)]
-struct Standard<'a> {
+struct Standard<'a, D> {
     r#type: &'a str,
     timestamp: String,
-    data: EventData<'a>,
+    data: D,
 }
 
 #[derive(Serialize)]

@@ -108,7 +108,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         catalog.clone(),
         Arc::clone(&ids),
         window,
-        followers,
+        followers.clone(),
     );
 
     let (stop_dispatcher, stopping) = watch::channel(false);
@@ -126,6 +126,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         writer.clone(),
         readers.clone(),
         catalog.clone(),
+        followers,
         Arc::clone(&ids),
         config.project_limits(),
     )

@@ -26,6 +26,15 @@ pub fn month(unix_ms: i64) -> i64 {
     })
 }
 
+/// A month as people write it: `2026-11`.
+pub fn month_text(month: i64) -> String {
+    format!(
+        "{:04}-{:02}",
+        month.div_euclid(12),
+        month.rem_euclid(12) + 1
+    )
+}
+
 /// Reads an ISO 8601 date-time with any offset, as RFC 3339 writes it, to Unix milliseconds.
 ///
 /// Without an offset, or outside the years 1970 to 9999, it is `None`.
@@ -106,5 +115,6 @@ mod tests {
         assert_eq!(at("2025-01-01T00:00:00Z"), 2_025 * 12);
         assert_eq!(at("2024-12-31T23:59:59.999Z"), 2_025 * 12 - 1);
         assert_eq!(at("2025-03-31T12:00:00Z"), 2_025 * 12 + 2);
+        assert_eq!(month_text(at("2025-03-31T12:00:00Z")), "2025-03");
     }
 }

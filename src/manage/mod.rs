@@ -3,11 +3,13 @@
 
 mod actor;
 mod people;
+mod profiles;
 mod senders;
 mod webhooks;
 
 pub use actor::Actor;
 pub use people::{NewUser, add_member, create_user, create_workspace, rename_workspace};
+pub use profiles::{FunnelInput, MAX_FUNNELS, save_funnel, set_mau_limit, undo_merge};
 pub use senders::{CreatedApiKey, CreatedSource, create_api_key, create_source, revoke_api_key};
 pub use webhooks::{
     CreatedWebhook, Held, WebhookInput, activate_webhook, create_webhook, delete_webhook,

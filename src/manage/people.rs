@@ -1,6 +1,7 @@
 //! Users, workspaces and members.
 
 use super::actor::Actor;
+use super::profiles;
 use crate::access::{self, Role};
 use crate::error::{Error, Result};
 use crate::id::{UserId, WorkspaceId};
@@ -71,6 +72,7 @@ pub fn create_workspace(
         &access::slugify(&name),
         actor.now_ms,
     )?;
+    profiles::create_default_funnel(connection, id, actor.now_ms)?;
     if let Some(owner) = owner {
         store::access::put_member(connection, id, owner, Role::Owner, actor.now_ms)?;
     }

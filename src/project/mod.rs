@@ -8,12 +8,13 @@ mod resolve;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod window;
 
 pub use pace::{PaceLimits, ProjectorStatus};
 pub use window::WindowLimits;
 
-use crate::accept::LogGrew;
+use crate::accept::{Followers, LogGrew};
 use crate::error::{Kind, Result};
 use crate::id::IdGenerator;
 use crate::store::Readers;
@@ -56,6 +57,7 @@ pub struct Projector {
     writer: Writer,
     readers: Readers,
     catalog: CatalogHandle,
+    followers: Followers,
     ids: Arc<IdGenerator>,
     limits: ProjectLimits,
     status: Arc<ProjectorStatus>,
@@ -92,6 +94,7 @@ impl Projector {
         writer: Writer,
         readers: Readers,
         catalog: CatalogHandle,
+        followers: Followers,
         ids: Arc<IdGenerator>,
         limits: ProjectLimits,
     ) -> Self {
@@ -99,6 +102,7 @@ impl Projector {
             writer,
             readers,
             catalog,
+            followers,
             ids,
             limits,
             status: Arc::default(),
@@ -198,13 +202,24 @@ impl Projector {
         let chunk = window.chunk(place, self.limits.chunk_rows);
         let next = window.after(place, &chunk);
         let written = Arc::clone(&window);
-        let began = self.writer.alone_blocking(move |connection| {
+        let (catalog, ids) = (self.catalog.clone(), Arc::clone(&self.ids));
+        let (began, due) = self.writer.alone_blocking(move |connection| {
             let began = Instant::now();
             projection::advance(connection, place, next)?;
             written.write(connection, place.segment(), &chunk)?;
-            Ok(began)
+            let mut due = Vec::new();
+            if next.open.is_none() {
+                let (catalog, now_ms) = (catalog.current(), now_ms());
+                for workspace in written.workspaces() {
+                    due.extend(usage::announce(
+                        connection, &catalog, &ids, workspace, now_ms,
+                    )?);
+                }
+            }
+            Ok((began, due))
         })?;
         let held = began.elapsed();
+        self.followers.tell_of_due(&due);
         if next.open.is_some() {
             let place = next;
             self.open = Some(Open { window, place });

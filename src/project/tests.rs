@@ -2,9 +2,11 @@
 //! lead where projecting the events one by one leads.
 
 use super::{PaceLimits, ProjectLimits, Projector, Step, WindowLimits};
+use crate::accept;
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
 use crate::id::{EventId, IdGenerator, ProfileId, WorkspaceId};
 use crate::store::catalog::CatalogHandle;
+use crate::store::funnels;
 use crate::store::journal;
 use crate::store::projection::{self, Place, SEGMENT_ROWS};
 use crate::store::writer::{Writer, WriterLimits};
@@ -89,6 +91,7 @@ impl Log {
             writer.clone(),
             readers.clone(),
             catalog.clone(),
+            accept::followers(1).0,
             Arc::clone(&ids),
             limits,
         );
@@ -111,6 +114,7 @@ impl Log {
             self.writer.clone(),
             self.readers.clone(),
             self.catalog.clone(),
+            accept::followers(1).0,
             Arc::clone(&self.ids),
             self.limits,
         );
@@ -175,8 +179,8 @@ impl Log {
             let usage = profiles::usage(&reader, workspace, 0, i64::MAX).unwrap();
             let population = journal::population(&reader, workspace).unwrap();
             let active = journal::active(&reader, workspace, month(BEGAN_MS)).unwrap();
-            let funnel = journal::funnels(&reader, workspace).unwrap()[0].id;
-            let mut stages = journal::stage_counts(&reader, funnel).unwrap();
+            let funnel = funnels::of_workspace(&reader, workspace).unwrap()[0].id;
+            let mut stages = funnels::stage_counts(&reader, funnel).unwrap();
             stages.retain(|(_, profiles)| *profiles != 0);
             let all_of_it = format!("{counts:?} {usage:?} {population:?} {active} {stages:?}");
             all.insert(workspace.to_string(), vec![all_of_it]);

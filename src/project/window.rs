@@ -273,6 +273,12 @@ impl Window {
         Ok(())
     }
 
+    /// The workspaces whose events it holds.
+    pub(super) fn workspaces(&self) -> impl Iterator<Item = WorkspaceId> {
+        let chunks = self.usage.chunk_by(|((a, _), _), ((b, _), _)| a == b);
+        chunks.filter_map(|of_one| of_one.first().map(|((workspace, _), _)| *workspace))
+    }
+
     /// Those whose first timeline row is among these.
     fn wholes_of(&self, entries: Range<usize>) -> &[Whole] {
         let begins_before = |at: usize| self.wholes.partition_point(|w| w.first_entry < at);

@@ -57,6 +57,7 @@ pub struct Catalog {
     webhooks: HashMap<WebhookId, Arc<Webhook>>,
     webhooks_by_workspace: HashMap<WorkspaceId, Vec<Arc<Webhook>>>,
     stages: HashMap<WorkspaceId, StagesByType>,
+    mau_limits: HashMap<WorkspaceId, i64>,
 }
 
 /// Where an event of a type leads, in which funnel.
@@ -118,6 +119,12 @@ impl Catalog {
             let of_type = of_workspace.entry(row.get(2)?).or_default();
             of_type.push((row.get(1)?, stage));
         }
+        let mut statement = connection
+            .prepare_cached("SELECT id, mau_limit FROM workspace WHERE mau_limit IS NOT NULL")?;
+        for entry in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+            let (id, limit) = entry?;
+            catalog.mau_limits.insert(id, limit);
+        }
         Ok(catalog)
     }
 
@@ -142,6 +149,11 @@ impl Catalog {
             .get(&workspace)
             .and_then(|of_workspace| of_workspace.get(event_type))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// How many people may be active in a month before the workspace is told.
+    pub fn mau_limit(&self, workspace: WorkspaceId) -> Option<i64> {
+        self.mau_limits.get(&workspace).copied()
     }
 
     /// A webhook, in whatever state.

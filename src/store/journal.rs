@@ -1,7 +1,6 @@
 //! How a profile came about and how far it has come, as its page tells it: merges, stages, memberships; and
-//! what pages need of funnels. Reads only, but for the wish to take two profiles apart.
+//! how many there are. Reads only, but for the wish to take two profiles apart.
 
-use super::word;
 use crate::error::{Error, Kind, Result};
 use crate::funnel::Stage;
 use crate::id::{EventId, FunnelId, MergeId, ProfileId, WorkspaceId};
@@ -209,66 +208,4 @@ pub fn active(connection: &Connection, workspace: WorkspaceId, month: i64) -> Re
         .query_row(params![workspace, month], |row| row.get(0))
         .optional()?
         .unwrap_or_default())
-}
-
-/// A funnel.
-#[derive(Debug, Clone)]
-pub struct FunnelRow {
-    /// Its id.
-    pub id: FunnelId,
-    /// What people call it.
-    pub name: String,
-}
-
-/// The funnels of a workspace, oldest first.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn funnels(connection: &Connection, workspace: WorkspaceId) -> Result<Vec<FunnelRow>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, name FROM funnel WHERE workspace_id = ?1 ORDER BY id LIMIT ?2",
-    )?;
-    let row = |row: &Row<'_>| {
-        Ok(FunnelRow {
-            id: row.get(0)?,
-            name: row.get(1)?,
-        })
-    };
-    Ok(statement
-        .query_map(params![workspace, MAX_ROWS], row)?
-        .collect::<rusqlite::Result<_>>()?)
-}
-
-/// Which event types lead to which stage, by type.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn funnel_rules(connection: &Connection, funnel: FunnelId) -> Result<Vec<(String, Stage)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT event_type, stage FROM funnel_rule WHERE funnel_id = ?1 ORDER BY event_type LIMIT ?2",
-    )?;
-    Ok(statement
-        .query_map(params![funnel, MAX_ROWS], |row| {
-            Ok((row.get(0)?, word(row, 1, Stage::parse)?))
-        })?
-        .collect::<rusqlite::Result<_>>()?)
-}
-
-/// How many profiles stand at each stage of a funnel now, in order; the first one is left to the caller,
-/// who knows how many there are in all.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn stage_counts(connection: &Connection, funnel: FunnelId) -> Result<Vec<(Stage, i64)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT rank, profiles FROM stage_count WHERE funnel_id = ?1 ORDER BY rank LIMIT ?2",
-    )?;
-    let mut counts = Vec::new();
-    for row in statement.query_map(params![funnel, MAX_ROWS], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })? {
-        let (rank, profiles) = row?;
-        counts.extend(Stage::at(rank).map(|stage| (stage, profiles)));
-    }
-    Ok(counts)
 }

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod deliveries;
 pub mod events;
 mod files;
+pub mod funnels;
 mod group;
 pub mod history;
 pub mod journal;

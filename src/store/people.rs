@@ -249,6 +249,25 @@ pub(super) fn add_active(
     Ok(())
 }
 
+/// Notes that so much of a month's limit was reached; whether that is new.
+///
+/// # Errors
+/// When the file refuses.
+pub fn note_mau(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    month: i64,
+    percent: i64,
+    at_ms: i64,
+) -> Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO mau_notice (workspace_id, month, percent, at_ms) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![workspace, month, percent, at_ms])?;
+    Ok(changed == 1)
+}
+
 /// Changes a profile's traits.
 ///
 /// # Errors

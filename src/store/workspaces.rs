@@ -56,6 +56,30 @@ pub fn rename_workspace(connection: &Connection, id: WorkspaceId, name: &str) ->
     Ok(())
 }
 
+/// How many people may be active in a month before the workspace is told.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn mau_limit(connection: &Connection, id: WorkspaceId) -> Result<Option<i64>> {
+    Ok(connection
+        .prepare_cached("SELECT mau_limit FROM workspace WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?
+        .flatten())
+}
+
+/// Sets how many people may be active in a month before the workspace is told.
+///
+/// # Errors
+/// When the file refuses.
+pub fn set_mau_limit(connection: &Connection, id: WorkspaceId, limit: Option<i64>) -> Result<()> {
+    connection.execute(
+        "UPDATE workspace SET mau_limit = ?2 WHERE id = ?1",
+        params![id, limit],
+    )?;
+    Ok(())
+}
+
 /// The workspace that an id or a slug names, for commands: they ask nobody for membership.
 ///
 /// # Errors
