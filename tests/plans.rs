@@ -21,7 +21,44 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "FROM api_key WHERE revoked_at_ms IS NULL",
         "the catalog holds what people made, and is read when they change it",
     ),
-    ("SELECT id, name FROM source", "as above"),
+    (
+        "identity_secret_sealed, stripe_secret_sealed FROM source",
+        "as above",
+    ),
+    ("FROM funnel f JOIN funnel_rule r", "as above"),
+    ("FROM workspace WHERE mau_limit IS NOT NULL", "as above"),
+    (
+        "DELETE FROM funnel_rule WHERE funnel_id = ?1",
+        "a funnel names at most 200 event types, and is saved whole",
+    ),
+    (
+        "WHERE undo_requested_at_ms IS NOT NULL AND undone_at_ms IS NULL",
+        "an index of what waits to be undone and of nothing else",
+    ),
+    (
+        "FROM identifier WHERE profile_id = ?1 GROUP BY kind",
+        "a profile holds at most 223 identifiers (`identity.rs`)",
+    ),
+    (
+        "SELECT count(*) FROM profile WHERE merged_into = ?1",
+        "a profile has at most 200 parts (`identity.rs`)",
+    ),
+    (
+        "UPDATE identifier SET",
+        "a profile's identifiers move with it",
+    ),
+    (
+        "UPDATE profile SET merged_into = ?1 WHERE merged_into = ?2",
+        "and so do its parts",
+    ),
+    (
+        "FROM trait WHERE profile_id = ?2",
+        "a merge adds all traits of one profile to the other's",
+    ),
+    (
+        "FROM stage_reached",
+        "a profile has at most three rows in each of at most 20 funnels",
+    ),
     (
         "FROM webhook\n             WHERE deleted_at_ms IS NULL ORDER BY id",
         "as above",

@@ -65,7 +65,8 @@ impl Desk {
         })
     }
 
-    /// Reads on a thread that may block.
+    /// Reads on a thread that may block. All that `work` reads is of one moment: what moves from one list
+    /// to another meanwhile is not missed between the two.
     ///
     /// # Errors
     /// What `work` meets.
@@ -74,9 +75,12 @@ impl Desk {
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let readers = self.readers.clone();
-        web::block(move || work(&*readers.get()?))
-            .await
-            .map_err(Error::internal)?
+        let read = move || {
+            let reader = readers.get()?;
+            let moment = reader.unchecked_transaction()?;
+            work(&moment)
+        };
+        web::block(read).await.map_err(Error::internal)?
     }
 
     /// Changes something in the name of `user`.

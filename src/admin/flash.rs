@@ -24,9 +24,18 @@ pub(super) enum Said {
     Revoked,
     /// An attempt was asked for.
     Retrying,
+    /// Two profiles are about to be taken apart.
+    Undoing,
+    /// A funnel was made or changed.
+    FunnelSaved,
+    /// The limit of active people was set or taken away.
+    LimitSet,
 }
 
-const ALL: [(Said, &str); 8] = [
+const ALL: [(Said, &str); 11] = [
+    (Said::Undoing, "undoing"),
+    (Said::FunnelSaved, "funnel-saved"),
+    (Said::LimitSet, "limit-set"),
     (Said::Renamed, "renamed"),
     (Said::Saved, "saved"),
     (Said::Paused, "paused"),
@@ -94,6 +103,13 @@ impl Flash {
             (Said::Revoked, _) => {
                 "The key is revoked. The next request with it is refused.".to_owned()
             }
+            (Said::Undoing, _) => {
+                "The two profiles are being taken apart. Reload the page in a moment.".to_owned()
+            }
+            (Said::FunnelSaved, _) => {
+                "The funnel was saved. Events from now on follow it.".to_owned()
+            }
+            (Said::LimitSet, _) => "The limit was saved.".to_owned(),
             (Said::Retrying, _) => {
                 "An attempt was asked for. It shows up here as soon as it is made.".to_owned()
             }

@@ -11,12 +11,15 @@ mod events;
 mod flash;
 mod format;
 mod forms;
+mod funnels;
 mod gate;
 mod headers;
 mod json_view;
 mod keys;
+mod limits;
 mod login;
 mod overview;
+mod profile;
 mod profiles;
 mod session;
 mod settings;
@@ -106,7 +109,11 @@ fn looking(cfg: &mut web::ServiceConfig) {
         .service(at("/w/{workspace}/events").route(get().to(events::list)))
         .service(at("/w/{workspace}/events/{id}").route(get().to(events::show)))
         .service(at("/w/{workspace}/profiles").route(get().to(profiles::list)))
-        .service(at("/w/{workspace}/profiles/{id}").route(get().to(profiles::show)))
+        .service(at("/w/{workspace}/profiles/{id}").route(get().to(profile::show)))
+        .service(
+            at("/w/{workspace}/profiles/{id}/merges/{merge}/undo")
+                .route(post().to(profile::undo_merge)),
+        )
         .service(at("/w/{workspace}/deliveries").route(get().to(deliveries::list)))
         .service(at("/w/{workspace}/deliveries/{id}").route(get().to(deliveries::show)))
         .service(at("/w/{workspace}/deliveries/{id}/retry").route(post().to(deliveries::retry)));
@@ -135,6 +142,17 @@ fn changing(cfg: &mut web::ServiceConfig) {
         at("/w/{workspace}/webhooks/{id}/delete")
             .route(get().to(webhooks::ask_delete))
             .route(post().to(webhooks::delete)),
+    )
+    .service(
+        at("/w/{workspace}/funnels")
+            .route(get().to(funnels::list))
+            .route(post().to(funnels::create)),
+    )
+    .service(at("/w/{workspace}/funnels/{id}").route(post().to(funnels::save)))
+    .service(
+        at("/w/{workspace}/settings")
+            .route(get().to(limits::show))
+            .route(post().to(limits::save)),
     )
     .service(
         at("/w/{workspace}/keys")

@@ -1,13 +1,11 @@
-//! Profiles: whom the events are about. A list, found by any identifier, and one of them with
-//! where each of its facts came from.
+//! Profiles: whom the events are about. A list, found by any identifier; one of them is in `profile.rs`.
 
 use super::answer::{Page, ok};
 use super::flash::Flash;
 use super::format::number;
 use super::session::Visitor;
 use super::view::{Cursor, PAGE_ROWS, Section, Shell, When, cut_page};
-use crate::error::Error;
-use crate::id::{EventId, ProfileId};
+use crate::id::ProfileId;
 use crate::store::profiles;
 use actix_web::web;
 use askama::Template;
@@ -92,92 +90,5 @@ pub(super) async fn list(
         // A search finds the few that hold the identifier; it has no second page.
         next: next.filter(|_| query.is_empty()),
         query,
-    })
-}
-
-struct Fact {
-    name: String,
-    value: String,
-    event: String,
-    since: When,
-}
-
-struct Moment {
-    href: String,
-    name: String,
-    when: When,
-}
-
-#[derive(Template)]
-#[template(path = "profile.html")]
-struct Show {
-    shell: Shell,
-    id: String,
-    profile: Row,
-    identifiers: Vec<Fact>,
-    traits: Vec<Fact>,
-    timeline: Vec<Moment>,
-    is_first: bool,
-    next: Option<String>,
-}
-
-/// One profile.
-pub(super) async fn show(
-    visitor: Visitor,
-    path: web::Path<(String, String)>,
-    cursor: web::Query<Cursor>,
-) -> Page {
-    let id: ProfileId = path.1.parse().map_err(|_| Error::not_found("profile"))?;
-    let workspace = visitor.membership.workspace;
-    let before: Option<EventId> = cursor.before();
-    let (row, identifiers, traits, mut timeline) = visitor
-        .desk()
-        .read(move |connection| {
-            let row = profiles::get(connection, workspace, id)?;
-            let parts = profiles::parts(connection, id)?;
-            Ok((
-                row,
-                profiles::identifiers(connection, workspace, id)?,
-                profiles::traits(connection, id)?,
-                profiles::timeline(connection, &parts, before, PAGE_ROWS + 1)?,
-            ))
-        })
-        .await?;
-    let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
-    let next = cut_page(&mut timeline, |row| row.event.to_string());
-    let fact = |name: String, value: String, event: EventId| Fact {
-        name,
-        value,
-        event: format!("{base}/events/{event}"),
-        since: When::new(event.unix_ms(), now_ms),
-    };
-    let profile = Row::new(row, &base, now_ms);
-    ok(&Show {
-        shell: Shell::new(
-            &visitor,
-            Section::Profiles,
-            &profile.name,
-            &Flash::default(),
-        ),
-        id: id.to_string(),
-        identifiers: identifiers
-            .into_iter()
-            .map(|row| fact(row.kind, row.value, row.event))
-            .collect(),
-        traits: traits
-            .into_iter()
-            .map(|row| fact(row.name, row.value, row.event))
-            .collect(),
-        timeline: timeline
-            .into_iter()
-            .map(|row| Moment {
-                href: format!("{base}/events/{}", row.event),
-                name: row.name,
-                when: When::new(row.occurred_at_ms, now_ms),
-            })
-            .collect(),
-        is_first: before.is_none(),
-        next,
-        profile,
     })
 }

@@ -33,12 +33,16 @@ pub(super) enum Section {
     Events,
     /// Whom it is about.
     Profiles,
+    /// How far they have come.
+    Funnels,
     /// Who is told.
     Webhooks,
     /// What left.
     Deliveries,
     /// Who may send.
     Keys,
+    /// What holds for the whole workspace.
+    Settings,
 }
 
 /// An entry of the rail or of the workspace switcher.
@@ -132,11 +136,13 @@ fn rail(membership: &Membership, section: Section) -> Vec<Entry> {
         (Section::Overview, "", "Overview", "gauge"),
         (Section::Events, "/events", "Events", "bolt"),
         (Section::Profiles, "/profiles", "Profiles", "person"),
+        (Section::Funnels, "/funnels", "Funnels", "funnel"),
         (Section::Webhooks, "/webhooks", "Webhooks", "hook"),
         (Section::Deliveries, "/deliveries", "Deliveries", "send"),
     ];
     if membership.role >= Role::Admin {
         sections.push((Section::Keys, "/keys", "API keys", "key"));
+        sections.push((Section::Settings, "/settings", "Settings", "sliders"));
     }
     let base = base(membership);
     sections

@@ -3,7 +3,6 @@
 
 use super::resolve::{Profiles, Resolver, Step, Subject};
 use super::seen::{Happening, Says, Seen};
-use super::window::WindowLimits;
 use crate::error::Result;
 use crate::event::{EventKind, Verification};
 use crate::id::{EventId, IdGenerator, WorkspaceId};
@@ -17,6 +16,17 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 const HOUR_MS: i64 = 3_600_000;
+
+/// The bounds of a window; the first that is reached ends it.
+#[derive(Debug, Clone, Copy)]
+pub struct WindowLimits {
+    /// Events: a longer window costs less an event, and more memory.
+    pub events: usize,
+    /// Bytes of traits, which are kept until they are written.
+    pub trait_bytes: usize,
+    /// Event types, all of which are counted in the window's last transaction.
+    pub event_types: usize,
+}
 
 /// What has been read of a window.
 #[derive(Default)]

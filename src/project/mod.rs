@@ -11,8 +11,8 @@ mod tests;
 mod usage;
 mod window;
 
+pub use gather::WindowLimits;
 pub use pace::{PaceLimits, ProjectorStatus};
-pub use window::WindowLimits;
 
 use crate::accept::{Followers, LogGrew};
 use crate::error::{Kind, Result};

@@ -4,15 +4,17 @@
 use super::{PaceLimits, ProjectLimits, Projector, Step, WindowLimits};
 use crate::accept;
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
-use crate::id::{EventId, IdGenerator, ProfileId, WorkspaceId};
+use crate::funnel::Stage;
+use crate::id::{EventId, FunnelId, IdGenerator, ProfileId, WorkspaceId};
 use crate::store::catalog::CatalogHandle;
 use crate::store::funnels;
 use crate::store::journal;
 use crate::store::projection::{self, Place, SEGMENT_ROWS};
 use crate::store::writer::{Writer, WriterLimits};
-use crate::store::{self, Files, Readers, events, profiles};
+use crate::store::{self, Files, Readers, events, profiles, workspaces};
 use crate::time::{month, now_ms};
 use proptest::prelude::*;
+use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -77,7 +79,7 @@ impl Log {
         let connection = files.open_writer().unwrap();
         // Nothing here is killed but in the test's own mind, so nothing needs to be on the disk.
         connection.pragma_update(None, "synchronous", 0).unwrap();
-        connection.execute_batch(WORKSPACES).unwrap();
+        make_workspaces(&connection);
         let (catalog, _) = CatalogHandle::open(&connection, files.vault()).unwrap();
         let readers = files.readers().unwrap();
         let ids = Arc::new(store::id_generator(&connection, 0).unwrap());
@@ -300,11 +302,25 @@ impl Log {
 
 const WORKSPACE_IDS: [i64; 2] = [1, 2];
 /// Two workspaces with a funnel each. In it, two types of events lead somewhere.
-const WORKSPACES: &str = "
-    INSERT INTO workspace (id, slug, name, created_at_ms) VALUES (1, 'a', 'A', 0), (2, 'b', 'B', 0);
-    INSERT INTO funnel (id, workspace_id, name, created_at_ms) VALUES (1, 1, 'Default', 0), (2, 2, 'Default', 0);
-    INSERT INTO funnel_rule (funnel_id, event_type, stage) VALUES
-        (1, 'Type 1', 'consideration'), (1, 'Type 2', 'trial'), (2, 'Type 2', 'customer');";
+fn make_workspaces(connection: &Connection) {
+    let rules = [
+        [("Type 1", Stage::Consideration), ("Type 2", Stage::Trial)].as_slice(),
+        [("Type 2", Stage::Customer)].as_slice(),
+    ];
+    for (id, rules) in WORKSPACE_IDS.into_iter().zip(rules) {
+        let (workspace, funnel) = (WorkspaceId::from_i64(id), FunnelId::from_i64(id));
+        workspaces::insert_workspace(connection, workspace, "A", "a", 0).unwrap();
+        funnels::insert(connection, funnel, workspace, "Default", 0).unwrap();
+        funnels::save(
+            connection,
+            workspace,
+            funnel,
+            "Default",
+            rules.iter().copied(),
+        )
+        .unwrap();
+    }
+}
 
 fn event(made: &Made, received_at_ms: i64) -> Event {
     let id = |number: u8, prefix: &str| {

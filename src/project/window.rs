@@ -2,7 +2,7 @@
 //! and written in chunks, so that every page is touched about once a window. Knows the rules of one
 //! window; where it begins and what has been written of it is its caller's.
 
-use super::gather::{Gathered, Member, Resolved};
+use super::gather::{Gathered, Member, Resolved, WindowLimits};
 use super::resolve::{Named, Node, Profiles, Step};
 use super::seen::Seen;
 use crate::error::Result;
@@ -14,17 +14,6 @@ use crate::store::people;
 use crate::store::projection::{self, Count, OpenWindow, Place, TimelineEntry};
 use rusqlite::Connection;
 use std::ops::{ControlFlow, Range};
-
-/// The bounds of a window; the first that is reached ends it.
-#[derive(Debug, Clone, Copy)]
-pub struct WindowLimits {
-    /// Events: a longer window costs less an event, and more memory.
-    pub events: usize,
-    /// Bytes of traits, which are kept until they are written.
-    pub trait_bytes: usize,
-    /// Event types, all of which are counted in the window's last transaction.
-    pub event_types: usize,
-}
 
 /// A stretch of the log as what it changes. Sorted throughout, so that writes fall where the last
 /// one did.

@@ -55,13 +55,16 @@ fn merge_row(row: &Row<'_>) -> rusqlite::Result<MergeRow> {
 /// When the file cannot be read.
 pub fn merges(connection: &Connection, parts: &[ProfileId]) -> Result<Vec<MergeRow>> {
     let mut found = Vec::new();
-    for column in ["profile_id", "other_id"] {
-        let sql = format!("{MERGE} WHERE {column} = ?1 ORDER BY id DESC LIMIT ?2");
-        let mut statement = connection.prepare_cached(&sql)?;
-        for part in parts {
-            for row in statement.query_map(params![part, MAX_ROWS], merge_row)? {
-                found.push(row?);
-            }
+    let by_profile = format!("{MERGE} WHERE profile_id = ?1 ORDER BY id DESC LIMIT ?2");
+    let mut by_profile = connection.prepare_cached(&by_profile)?;
+    let by_other = format!("{MERGE} WHERE other_id = ?1 ORDER BY id DESC LIMIT ?2");
+    let mut by_other = connection.prepare_cached(&by_other)?;
+    for part in parts {
+        for row in by_profile.query_map(params![part, MAX_ROWS], merge_row)? {
+            found.push(row?);
+        }
+        for row in by_other.query_map(params![part, MAX_ROWS], merge_row)? {
+            found.push(row?);
         }
     }
     found.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
@@ -161,24 +164,27 @@ pub struct MemberRow {
 /// # Errors
 /// When the file cannot be read.
 pub fn members(connection: &Connection, parts: &[ProfileId]) -> Result<Vec<MemberRow>> {
-    let mut found: Vec<MemberRow> = Vec::new();
-    for sql in [
+    let mut found = Vec::new();
+    let mut persons = connection.prepare_cached(
         "SELECT coalesce(p.merged_into, p.id), m.event_id FROM account_member m JOIN profile p ON p.id = m.person_id
          WHERE m.account_id = ?1 LIMIT ?2",
+    )?;
+    let mut accounts = connection.prepare_cached(
         "SELECT coalesce(p.merged_into, p.id), m.event_id FROM account_member m JOIN profile p ON p.id = m.account_id
          WHERE m.person_id = ?1 LIMIT ?2",
-    ] {
-        let mut statement = connection.prepare_cached(sql)?;
-        for part in parts {
-            let row = |row: &Row<'_>| {
-                Ok(MemberRow {
-                    profile: row.get(0)?,
-                    event: row.get(1)?,
-                })
-            };
-            for row in statement.query_map(params![part, MAX_ROWS], row)? {
-                found.push(row?);
-            }
+    )?;
+    let row = |row: &Row<'_>| {
+        Ok(MemberRow {
+            profile: row.get(0)?,
+            event: row.get(1)?,
+        })
+    };
+    for part in parts {
+        for member in persons.query_map(params![part, MAX_ROWS], row)? {
+            found.push(member?);
+        }
+        for member in accounts.query_map(params![part, MAX_ROWS], row)? {
+            found.push(member?);
         }
     }
     found.sort_unstable_by_key(|row| (row.profile, row.event));

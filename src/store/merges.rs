@@ -50,15 +50,10 @@ pub fn keep_apart(connection: &Connection, naming: &Naming<'_>) -> Result<()> {
 /// When the file cannot be read.
 pub fn was_undone(connection: &Connection, one: ProfileId, other: ProfileId) -> Result<bool> {
     let mut statement = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM merge m JOIN profile p ON p.id = m.profile_id
-            WHERE m.other_id = ?1 AND m.undone_at_ms IS NOT NULL AND (p.id = ?2 OR p.merged_into = ?2))",
+        "SELECT 1 FROM merge m JOIN profile p ON p.id = m.profile_id
+         WHERE m.other_id = ?1 AND m.undone_at_ms IS NOT NULL AND (p.id = ?2 OR p.merged_into = ?2) LIMIT 1",
     )?;
-    for pair in [[one, other], [other, one]] {
-        if statement.query_row(pair, |row| row.get(0))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(statement.exists([one, other])? || statement.exists([other, one])?)
 }
 
 /// When a profile was seen, as far as merging changes it. All absent: it was not.
@@ -132,23 +127,31 @@ pub fn merge(
             "UPDATE identifier SET attached_to = coalesce(attached_to, profile_id), profile_id = ?1 WHERE profile_id = ?2",
         )?
         .execute([profile, other])?;
-    for sql in [
-        "UPDATE profile SET merged_into = ?1 WHERE merged_into = ?2",
-        "UPDATE profile SET merged_into = ?1 WHERE id = ?2",
-        "INSERT OR IGNORE INTO trait (profile_id, name, value, event_id, is_unverified)
-            SELECT ?1, name, value, event_id, is_unverified FROM trait WHERE profile_id = ?2",
-        "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events, pageviews, sessions, goals, active_month)
-            SELECT ?1, first_seen_at_ms, last_seen_at_ms, events, pageviews, sessions, goals, active_month
-            FROM profile_activity WHERE profile_id = ?2
-            ON CONFLICT (profile_id) DO UPDATE SET
+    connection
+        .prepare_cached("UPDATE profile SET merged_into = ?1 WHERE merged_into = ?2")?
+        .execute([profile, other])?;
+    connection
+        .prepare_cached("UPDATE profile SET merged_into = ?1 WHERE id = ?2")?
+        .execute([profile, other])?;
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO trait (profile_id, name, value, event_id, is_unverified)
+             SELECT ?1, name, value, event_id, is_unverified FROM trait WHERE profile_id = ?2",
+        )?
+        .execute([profile, other])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events, pageviews, sessions, goals, active_month)
+             SELECT ?1, first_seen_at_ms, last_seen_at_ms, events, pageviews, sessions, goals, active_month
+             FROM profile_activity WHERE profile_id = ?2
+             ON CONFLICT (profile_id) DO UPDATE SET
                 first_seen_at_ms = min(first_seen_at_ms, excluded.first_seen_at_ms),
                 last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms),
                 events = events + excluded.events, pageviews = pageviews + excluded.pageviews,
                 sessions = sessions + excluded.sessions, goals = goals + excluded.goals,
                 active_month = max(active_month, excluded.active_month)",
-    ] {
-        connection.prepare_cached(sql)?.execute([profile, other])?;
-    }
+        )?
+        .execute([profile, other])?;
     for (funnel, others) in furthest(connection, other)? {
         let before = rank(connection, profile, funnel)?;
         connection
@@ -193,9 +196,9 @@ struct Merged {
 pub fn is_undo_waiting(connection: &Connection) -> Result<bool> {
     Ok(connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM merge WHERE undo_requested_at_ms IS NOT NULL AND undone_at_ms IS NULL)",
+            "SELECT 1 FROM merge WHERE undo_requested_at_ms IS NOT NULL AND undone_at_ms IS NULL LIMIT 1",
         )?
-        .query_row([], |row| row.get(0))?)
+        .exists([])?)
 }
 
 /// Takes apart the next two profiles that somebody asked to be, if there are any.
@@ -278,13 +281,13 @@ fn undo(connection: &Connection, merged: &Merged) -> Result<()> {
 /// What had been merged into the one that is taken out, before that was itself merged.
 fn parts_before(connection: &Connection, merged: &Merged) -> Result<Vec<ProfileId>> {
     let mut statement = connection.prepare_cached(
-        "SELECT other_id FROM merge WHERE profile_id = ?1 AND id < ?2 AND outcome = 'merged' AND undone_at_ms IS NULL",
+        "SELECT other_id FROM merge WHERE profile_id = ?1 AND id < ?2 AND outcome = 'merged' AND undone_at_ms IS NULL LIMIT ?3",
     )?;
     let mut parts: Vec<ProfileId> = Vec::new();
     let mut of = Some(merged.other);
     let mut looked = 0;
     while let Some(profile) = of {
-        for part in statement.query_map(params![profile, merged.id], |row| row.get(0))? {
+        for part in statement.query_map(params![profile, merged.id, MAX_PARTS], |row| row.get(0))? {
             parts.push(part?);
         }
         of = parts.get(looked).copied();

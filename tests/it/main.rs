@@ -14,6 +14,7 @@ mod crash;
 mod delivery;
 mod ingest;
 mod native;
+mod people;
 mod project;
 mod retain;
 mod support;
