@@ -16,4 +16,6 @@ mod ingest;
 mod native;
 mod project;
 mod retain;
+mod segment;
+mod segment_sdk;
 mod support;

@@ -106,11 +106,10 @@ impl<'de> FromContainer<'de> for Members<'de> {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The fields as raw JSON, so that each can be refused by name. Unknown ones are ignored.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// The fields as raw JSON, so that each can be refused by name. Unknown ones are ignored; of one that is
+/// given twice the last one counts, as in most readers: RudderStack's library for Rust writes the type twice.
+#[derive(Debug, Default)]
 struct Wire<'a> {
-    #[serde(borrow)]
     r#type: Option<&'a RawValue>,
     event: Option<&'a RawValue>,
     user_id: Option<&'a RawValue>,
@@ -126,24 +125,45 @@ struct Wire<'a> {
     sent_at: Option<&'a RawValue>,
 }
 
+impl<'de> FromContainer<'de> for Wire<'de> {
+    fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut wire = Self::default();
+        while let Some((Name(name), value)) = object.next_entry()? {
+            let field = match &*name {
+                "type" => &mut wire.r#type,
+                "event" => &mut wire.event,
+                "userId" => &mut wire.user_id,
+                "anonymousId" => &mut wire.anonymous_id,
+                "previousId" => &mut wire.previous_id,
+                "groupId" => &mut wire.group_id,
+                "properties" => &mut wire.properties,
+                "traits" => &mut wire.traits,
+                "context" => &mut wire.context,
+                "messageId" => &mut wire.message_id,
+                "timestamp" => &mut wire.timestamp,
+                "originalTimestamp" => &mut wire.original_timestamp,
+                "sentAt" => &mut wire.sent_at,
+                _ => continue,
+            };
+            *field = Some(value);
+        }
+        Ok(Some(wire))
+    }
+}
+
 /// The event that a message, JSON text, says. `kind` is what its path says; in a batch its own type does.
 ///
 /// # Errors
-/// When the text is no object, or gives a field twice.
+/// When the text is no JSON object.
 pub(super) fn read<'a>(
     text: &'a str,
     kind: Option<EventKind>,
     common: &Common<'a>,
 ) -> Result<RawEvent<'a>> {
-    if !text.trim_start().starts_with('{') {
-        json::read::<&RawValue>(text)?;
-        return Err(Error::field(
-            "",
-            "wrong_type",
-            "A message must be a JSON object.",
-        ));
-    }
-    let wire: Wire<'a> = json::read(text)?;
+    let Place(Some(wire)) = json::read::<Place<Wire<'a>>>(text)? else {
+        let detail = "A message must be a JSON object.";
+        return Err(Error::field("", "wrong_type", detail));
+    };
     let mut refused = Refused::default();
     let kind = kind.or_else(|| own_kind(&mut refused, wire.r#type));
     let context = context(&mut refused, wire.context, common.context.as_ref());
