@@ -14,7 +14,7 @@ client = Client(
     host=host,
     gzip=True,
     max_retries=0,
-    flush_interval=0.05,
+    upload_interval=0.05,
     on_error=lambda error, items: failures.append(error),
 )
 client.identify("u-1", {"email": "jane@example.com", "plan": "pro"})

@@ -37,30 +37,17 @@ fn of(write_key: &str, catalog: &Catalog, public_url: &Url) -> Result<HttpRespon
              source's public id, src_…; copy it from the Sources page. An API key is a secret of servers.",
         )
     })?;
-    // "https" is what the library takes where it is told nothing.
+    // No plan that blocks events, no destination but the box, and no figures about the library itself.
     let body = json!({
         "integrations": {
             "Segment.io": {
                 "apiKey": write_key,
                 "apiHost": api_host(public_url),
                 "protocol": public_url.scheme(),
-                "addBundledMetadata": false,
-                "unbundledIntegrations": [],
-                "maybeBundledConfigIds": {},
-                "versionSettings": {"version": "4.4.7", "componentTypes": ["browser"]}
+                "addBundledMetadata": false
             }
         },
-        "plan": {
-            "track": {"__default": {"enabled": true, "integrations": {}}},
-            "identify": {"__default": {"enabled": true}},
-            "group": {"__default": {"enabled": true}}
-        },
-        "edgeFunction": {},
-        "middlewareSettings": {},
-        "enabledMiddleware": {},
-        "analyticsNextEnabled": true,
-        "legacyVideoPluginsEnabled": false,
-        "remotePlugins": [],
+        "plan": {},
         "metrics": {"sampleRate": 0}
     });
     Ok(HttpResponse::Ok()
