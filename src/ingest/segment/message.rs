@@ -365,3 +365,66 @@ pub(super) fn timestamp(refused: &mut Refused, field: &str, raw: Option<&RawValu
     }
     time
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn track<'a>(text: &'a str, common: &Common<'a>) -> RawEvent<'a> {
+        read(text, Some(EventKind::Track), common).unwrap()
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_counts_as_it_was_given_last() {
+        let text = r#"{"type":"page","userId":"u","type":"track","user\u0049d":"v","event":"A"}"#;
+        let raw = read(text, None, &Common::default()).unwrap();
+        assert_eq!(raw.kind, Some(EventKind::Track));
+        assert_eq!(raw.identifiers.user_id.as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_set_right() {
+        let common = Common {
+            received_at_ms: 1_704_110_400_000,
+            ..Common::default()
+        };
+        let said = |times: &str| {
+            let text = format!(r#"{{"event":"A","userId":"u",{times}}}"#);
+            track(&text, &common).occurred_at_ms
+        };
+        let ahead = r#""timestamp":"2024-01-01T18:00:00Z","sentAt":"2024-01-01T18:00:02Z""#;
+        assert_eq!(said(ahead), Some(1_704_110_398_000));
+        let alone = r#""timestamp":"2024-01-01T18:00:00Z""#;
+        assert_eq!(said(alone), Some(1_704_132_000_000));
+        assert_eq!(said(r#""sentAt":"2024-01-01T18:00:02Z""#), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_answered(
+            text in r#"(\{|\}|\[|\]|,|:|"(type|userId|context|traits|email|track)"|null|1e5|"t"|true){0,24}"#
+        ) {
+            let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            let read = read(&text, None, &Common::default());
+            let is_malformed = read.is_err_and(|e| e.code() == "invalid_json");
+            prop_assert_eq!(is_json, !is_malformed);
+        }
+
+        #[test]
+        fn a_merged_context_is_json_and_the_messages_own_members_win(
+            own in proptest::collection::btree_map("[a-c\"\\\\ ]{0,2}", any::<i32>(), 0..4),
+            batch in proptest::collection::btree_map("[a-c\"\\\\ ]{0,2}", any::<i32>(), 0..4),
+        ) {
+            let text = serde_json::to_string(&batch).unwrap();
+            let merged = Context::read(&text)
+                .unwrap()
+                .merged_into(&serde_json::to_string(&own).unwrap())
+                .unwrap();
+            let merged: BTreeMap<String, i32> = serde_json::from_str(&merged).unwrap();
+            let mut wanted = batch;
+            wanted.extend(own);
+            prop_assert_eq!(merged, wanted);
+        }
+    }
+}
