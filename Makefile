@@ -1,5 +1,6 @@
 # What there is to do. Needs Rust, a C compiler and make; `test` and `bench` install what else they
-# use (Chromium and its driver, wrk) from Debian's packages when it is missing.
+# use (Chromium and its driver, Node, npm, pip, wrk) from Debian's packages when it is missing, and `test` the
+# libraries of tests/sdk from npm and PyPI.
 
 CARGO ?= cargo
 
@@ -29,7 +30,9 @@ soak:
 	PILLARBOX_TEST_KILLS=200 PILLARBOX_TEST_DUPLICATES=10000 $(CARGO) test --locked --release --test it -- --nocapture kill
 
 tools-test:
-	@./tests/install-tools chromium:chromium chromedriver:chromium-driver
+	@./tests/install-tools chromium:chromium chromedriver:chromium-driver node:nodejs npm:npm \
+		python3:python3 pip3:python3-pip
+	@./tests/install-sdks
 
 tools-bench:
 	@./tests/install-tools wrk:wrk

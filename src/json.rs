@@ -15,11 +15,39 @@ pub const MAX_DEPTH: usize = 64;
 /// A number without an exponent overflows an IEEE double only past this many digits.
 const MAX_PLAIN_NUMBER_LEN: usize = 300;
 
+/// Where and why a text is not acceptable JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Stable machine-readable reason.
+    pub code: &'static str,
+    /// The byte at which it shows, from the start of what was looked at.
+    pub offset: usize,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl From<Fault> for Error {
+    fn from(Fault { code, offset, what }: Fault) -> Self {
+        let message = format!(
+            "The body is not acceptable JSON at byte {offset}: {what}. Nothing was stored."
+        );
+        Self::new(Kind::Malformed, code, message)
+    }
+}
+
 /// Checks what the grammar alone does not, and returns the body as text.
 ///
 /// # Errors
 /// [`Kind::Malformed`] with the byte offset in its message.
 pub fn check(body: &[u8]) -> Result<&str, Error> {
+    Ok(scan(body)?)
+}
+
+/// [`check`] for a part of a body, whose place the caller knows.
+///
+/// # Errors
+/// The first [`Fault`].
+pub fn scan(body: &[u8]) -> Result<&str, Fault> {
     let text = std::str::from_utf8(body)
         .map_err(|e| malformed("invalid_utf8", e.valid_up_to(), "the bytes are not UTF-8"))?;
     let mut depth = 0usize;
@@ -54,6 +82,14 @@ pub fn check(body: &[u8]) -> Result<&str, Error> {
 /// # Errors
 /// [`Kind::Malformed`].
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
+    Ok(parse(text)?)
+}
+
+/// [`read`] for a part of a body, whose place the caller knows.
+///
+/// # Errors
+/// The [`Fault`] of the grammar.
+pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|e| {
         // serde_json appends its own line and column; the offset says it better for one-line bodies.
         let full = e.to_string();
@@ -141,12 +177,12 @@ impl<'de, T: FromContainer<'de>> Visitor<'de> for PlaceVisitor<T> {
     }
 }
 
-fn malformed(code: &'static str, offset: usize, what: &str) -> Error {
-    Error::new(
-        Kind::Malformed,
+fn malformed(code: &'static str, offset: usize, what: &str) -> Fault {
+    Fault {
         code,
-        format!("The body is not acceptable JSON at byte {offset}: {what}. Nothing was stored."),
-    )
+        offset,
+        what: what.to_owned(),
+    }
 }
 
 fn offset_of(text: &str, line: usize, column: usize) -> usize {
@@ -159,7 +195,7 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
 }
 
 /// From the opening quote to behind the closing one. Escapes other than `\u` are the grammar's business.
-fn skip_string(body: &[u8], open: usize) -> Result<usize, Error> {
+fn skip_string(body: &[u8], open: usize) -> Result<usize, Fault> {
     let mut at = open + 1;
     loop {
         match body.get(at) {
@@ -194,7 +230,7 @@ fn escaped_unit(body: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-fn skip_number(text: &str, start: usize) -> Result<usize, Error> {
+fn skip_number(text: &str, start: usize) -> Result<usize, Fault> {
     let rest = text.get(start..).unwrap_or("");
     let len = rest
         .bytes()

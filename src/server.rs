@@ -149,6 +149,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         settings: web::Data::new(settings(config, &public_url, address)),
         setup: web::Data::new(setup),
         gate: web::Data::new(Gate::default()),
+        public_url: web::Data::new(ingest::PublicUrl(public_url.clone())),
     });
     let http = listen(share, listener)?;
     let handle = http.handle();
@@ -262,6 +263,7 @@ struct Shared {
     settings: web::Data<admin::Settings>,
     setup: web::Data<SetupToken>,
     gate: web::Data<Gate>,
+    public_url: web::Data<ingest::PublicUrl>,
 }
 
 /// Gives every worker's app the same dependencies.
@@ -278,7 +280,8 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
             .app_data(shared.retries.clone())
             .app_data(shared.settings.clone())
             .app_data(shared.setup.clone())
-            .app_data(shared.gate.clone());
+            .app_data(shared.gate.clone())
+            .app_data(shared.public_url.clone());
     }
 }
 

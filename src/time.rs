@@ -39,7 +39,11 @@ pub fn month_text(month: i64) -> String {
 ///
 /// Without an offset, or outside the years 1970 to 9999, it is `None`.
 pub fn parse_with_offset(text: &str) -> Option<i64> {
-    let unix_ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
+    in_range(DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis())
+}
+
+/// A time, Unix milliseconds, within the years 1970 to 9999.
+pub fn in_range(unix_ms: i64) -> Option<i64> {
     (0..END_OF_9999_MS).contains(&unix_ms).then_some(unix_ms)
 }
 

@@ -21,7 +21,10 @@ pub(super) const ANY_ORIGIN: &str = "*";
 /// # Errors
 /// [`Kind::Unauthorized`] when there is none.
 pub(super) fn source<'a>(catalog: &'a Catalog, id: &str, field: &str) -> Result<&'a KnownSource> {
-    let known = id.parse::<SourceId>().ok().and_then(|id| catalog.source(id));
+    let known = id
+        .parse::<SourceId>()
+        .ok()
+        .and_then(|id| catalog.source(id));
     known.ok_or_else(|| {
         Error::new(
             Kind::Unauthorized,

@@ -16,6 +16,9 @@ use std::ops::Deref;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// What every gzip file begins with (RFC 1952).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 /// What a request may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -78,6 +81,26 @@ impl Bodies {
     pub(super) async fn batch(&self, request: &HttpRequest, payload: Payload) -> Result<Body<'_>> {
         self.read(request, payload, self.limits.batch_body_bytes)
             .await
+    }
+
+    /// The whole body within `cap` bytes, decoded; also when it is gzip and no header says so, which some
+    /// senders forget. No JSON begins as gzip does.
+    ///
+    /// # Errors
+    /// As [`Bodies::batch`].
+    pub(super) async fn within(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        cap: usize,
+    ) -> Result<Body<'_>> {
+        let body = self.read(request, payload, cap).await?;
+        if body.starts_with(&GZIP_MAGIC) {
+            let bytes = gunzip(&body, cap)?;
+            Ok(Body { bytes, ..body })
+        } else {
+            Ok(body)
+        }
     }
 
     async fn read(&self, request: &HttpRequest, payload: Payload, cap: usize) -> Result<Body<'_>> {
@@ -183,7 +206,7 @@ fn gunzip(bytes: &[u8], cap: usize) -> Result<Bytes> {
             Error::new(
                 Kind::Malformed,
                 "invalid_gzip",
-                "The body says Content-Encoding: gzip but is not gzip; nothing was stored.",
+                "The body was sent as gzip but cannot be decoded as gzip; nothing was stored.",
             )
             .with_source(e)
         })?;
@@ -234,19 +257,33 @@ pub(super) fn credential(
             format!("Send an API key of the workspace in the {headers} header."),
         )
     })?;
+    admit(catalog, key, headers, admission.scopes)
+}
+
+/// The workspace behind an API key that was sent in `place`; any of `scopes` will do, and so will
+/// `admin:workspace`.
+///
+/// # Errors
+/// As [`credential`].
+pub(super) fn admit(
+    catalog: &Catalog,
+    key: &str,
+    place: &str,
+    scopes: &[Scope],
+) -> Result<Credential> {
     let known = catalog.key(&hash_token(key)).ok_or_else(|| {
         Error::new(
             Kind::Unauthorized,
             "invalid_api_key",
-            format!("The API key in {headers} is not known, or was revoked. Make a new one on the Keys page."),
+            format!("The API key in {place} is not known, or was revoked. Make a new one on the Keys page."),
         )
     })?;
     let may_write = known
         .scopes
         .iter()
-        .any(|scope| *scope == Scope::AdminWorkspace || admission.scopes.contains(scope));
+        .any(|scope| *scope == Scope::AdminWorkspace || scopes.contains(scope));
     if !may_write {
-        let scopes: Vec<_> = admission.scopes.iter().map(|s| s.as_str()).collect();
+        let scopes: Vec<_> = scopes.iter().map(|s| s.as_str()).collect();
         return Err(Error::new(
             Kind::Forbidden,
             "missing_scope",

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program on the search path; the test fails without it, since a skipped test proves nothing.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|folder| folder.join(name))
@@ -26,7 +26,7 @@ fn program(name: &str) -> PathBuf {
 }
 
 /// A driver and a browser with an empty profile; both end with it.
-struct Browser {
+pub(crate) struct Browser {
     driver: Process,
     driver_url: String,
     /// Its profile and whatever else it leaves behind.
@@ -59,7 +59,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let driver = Process::start(
             "chromedriver",
@@ -80,7 +80,7 @@ impl Browser {
         }
     }
 
-    async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         let profile = format!(
             "--user-data-dir={}",
             self.folder.path().join("profile").display()
@@ -162,7 +162,7 @@ async fn type_into(client: &Client, selector: &str, text: &str) {
         .unwrap();
 }
 
-fn run<F: Future>(test: F) -> F::Output {
+pub(crate) fn run<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -17,4 +17,6 @@ mod native;
 mod people;
 mod project;
 mod retain;
+mod segment;
+mod segment_sdk;
 mod support;

@@ -600,6 +600,334 @@ fn objects_and_identifiers_reach_the_webhook_byte_for_byte() {
     }
 }
 
+// ONE EVENT A LINE --------------------------------------------------------------------------
+
+/// Posts lines; the status and the JSON that came back.
+#[track_caller]
+fn post_lines(
+    server: &Server,
+    key: &str,
+    content_type: &str,
+    body: impl Into<Vec<u8>>,
+) -> (u16, Value) {
+    let request = server.native(key).header("content-type", content_type);
+    let response = request.body(body.into()).send().unwrap();
+    (response.status().as_u16(), response.json().unwrap())
+}
+
+#[test]
+fn lines_are_events_with_a_result_for_each() {
+    let (data, tenant, server) = Data::served();
+    let event = |name: &str| event_with(&json!({"event": name})).to_string();
+    for (content_type, newline) in [
+        ("application/x-ndjson", "\n"),
+        ("application/ndjson", "\r\n"),
+        ("Application/X-NDJSON; charset=utf-8", "\n\n  \n"),
+    ] {
+        let before = data.rows("event");
+        let body = ["A", "B", "C"].map(event).join(newline);
+        for (body, rows) in [(body.clone(), 3), (format!("{newline}{body}{newline}"), 6)] {
+            let (status, answer) = post_lines(&server, &tenant.key, content_type, body);
+            let results = answer["results"].as_array().unwrap();
+            assert_eq!((status, results.len()), (200, 3), "{answer}");
+            assert!(
+                results.iter().all(|result| result["status"] == "created"),
+                "{answer}"
+            );
+            assert!(results.iter().map(|result| text(result, "id")).is_sorted());
+            assert_eq!(data.rows("event"), before + rows);
+        }
+    }
+    // One line is still many: its answer is a list.
+    let (status, answer) = post_lines(&server, &tenant.key, "application/x-ndjson", event("A"));
+    assert_eq!(
+        (status, answer["results"].as_array().unwrap().len()),
+        (200, 1)
+    );
+    // As another type it is a body that does not end where its JSON does.
+    let body = [event("A"), event("B")].join("\n");
+    assert_eq!(refuse(&server, &tenant, body).code, "invalid_json");
+}
+
+#[test]
+fn a_bad_line_costs_the_others_nothing_and_is_named_by_number_and_byte() {
+    let (data, tenant, server) = Data::served();
+    let right = event_with(&json!({})).to_string();
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let mut body = Vec::new();
+    let mut starts = Vec::new();
+    for line in [
+        right.as_bytes(),
+        b"{\"event\":\"A\",}",
+        b"",
+        b"{\"event\":\"\xff\"}",
+        deep.as_bytes(),
+        b"{\"event\":\"\\ud800\"}",
+        b"[1]",
+        b"{\"event\":\"A\"}",
+        b"{\"events\":[]}",
+        right.as_bytes(),
+    ] {
+        starts.push(body.len());
+        body.extend(line);
+        body.push(b'\n');
+    }
+    let (status, answer) = post_lines(&server, &tenant.key, "application/x-ndjson", body);
+    assert_eq!(status, 200, "{answer}");
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 9, "a blank line is no event: {answer}");
+    for created in [0, 8] {
+        assert_eq!(results[created]["status"], "created");
+    }
+    assert_eq!(data.rows("event"), 2);
+    let error = |index: usize| {
+        assert_eq!(results[index]["status"], "rejected", "{answer}");
+        let error = &results[index]["error"];
+        let errors: Vec<_> = error["errors"].as_array().unwrap().iter().collect();
+        let named = format!("{} {}", text(errors[0], "pointer"), text(errors[0], "code"));
+        assert_eq!(errors[0]["code"], error["code"]);
+        (named, text(error, "detail"))
+    };
+    // The index is the result's; the line is the file's, where the third is blank.
+    for (index, line, code, offset) in [
+        (1, 2, "invalid_json", starts[1] + 13),
+        (2, 4, "invalid_utf8", starts[3] + 10),
+        (3, 5, "too_deep", starts[4] + 64),
+        (4, 6, "lone_surrogate", starts[5] + 10),
+    ] {
+        let (named, detail) = error(index);
+        assert_eq!(named, format!("/{index} {code}"));
+        let wanted = format!("Line {line} is not acceptable JSON at byte {offset} of the body: ");
+        assert!(
+            detail.starts_with(&wanted),
+            "{detail}\nshould start with\n{wanted}"
+        );
+    }
+    assert_eq!(error(5).0, "/5 wrong_type");
+    assert_eq!(error(6).0, "/6 missing_identifier");
+    assert_eq!(error(7).0, "/7/events unknown_field");
+    // None stored: 422 with the results.
+    let (status, answer) = post_lines(&server, &tenant.key, "application/x-ndjson", "{\n[]");
+    assert_eq!(
+        (status, answer["results"].as_array().unwrap().len()),
+        (422, 2)
+    );
+    assert_eq!(data.rows("event"), 2);
+}
+
+#[test]
+fn lines_have_the_limits_of_a_batch() {
+    let (data, tenant, server) = Data::served();
+    let right = event_with(&json!({})).to_string();
+    let lines = |count: usize| vec![right.clone(); count].join("\n");
+    let refused = |body: String| {
+        let request = server
+            .native(&tenant.key)
+            .header("content-type", "application/x-ndjson");
+        Problem::read(request.body(body).send().unwrap())
+    };
+    for empty in ["", "\n", " \r\n\n"] {
+        let problem = refused(empty.to_owned());
+        assert_eq!(
+            (problem.status, problem.code.as_str()),
+            (422, "required"),
+            "{empty:?}"
+        );
+    }
+    let problem = refused(lines(MAX_EVENTS + 1));
+    assert_eq!(
+        (problem.status, problem.code.as_str()),
+        (422, "too_many_events")
+    );
+    let problem = refused(format!("{right}\n{}", " ".repeat(MAX_BODY_BYTES)));
+    assert_eq!(
+        (problem.status, problem.code.as_str()),
+        (413, "body_too_large")
+    );
+    assert_eq!(data.rows("event"), 0);
+    let large = event_with(&json!({"properties": {"a": "x".repeat(MAX_EVENT_BYTES)}}));
+    let body = format!("{large}\n{}", lines(MAX_EVENTS - 1));
+    let (status, answer) = post_lines(&server, &tenant.key, "application/x-ndjson", body);
+    assert_eq!(status, 200);
+    assert_eq!(answer["results"][0]["error"]["code"], "event_too_large");
+    assert_eq!(data.rows("event"), i64::try_from(MAX_EVENTS).unwrap() - 1);
+}
+
+// IDEMPOTENCY-KEY ---------------------------------------------------------------------------
+
+/// Posts under an Idempotency-Key.
+fn keyed(
+    server: &Server,
+    tenant: &Tenant,
+    key: &str,
+    body: impl Into<Body>,
+) -> reqwest::blocking::Response {
+    let request = server.native(&tenant.key).header("idempotency-key", key);
+    request.body(body).send().unwrap()
+}
+
+#[test]
+fn an_idempotency_key_is_the_key_of_a_single_event() {
+    let (data, tenant, server) = Data::served();
+    let longest = "k".repeat(255);
+    for key in ["k-1", "\"quoted, with blanks\"", longest.as_str()] {
+        let event = event_with(&json!({"properties": {"n": 1}}));
+        let post = |event: &Value| keyed(&server, &tenant, key, event.to_string());
+        let first: Value = post(&event).json().unwrap();
+        assert_eq!(first["status"], "created", "{first}");
+        let again: Value = post(&event).json().unwrap();
+        assert_eq!(again, json!({"status": "duplicate", "id": first["id"]}));
+        // The same key in the body is the same key.
+        let named = event_with(&json!({"properties": {"n": 1}, "messageId": key}));
+        for again in [
+            post(&named),
+            server
+                .native(&tenant.key)
+                .body(named.to_string())
+                .send()
+                .unwrap(),
+        ] {
+            assert_eq!(again.json::<Value>().unwrap()["id"], first["id"]);
+        }
+        let problem = Problem::read(post(&event_with(&json!({"properties": {"n": 2}}))));
+        assert_eq!(
+            (problem.status, problem.code.as_str()),
+            (409, "idempotency_conflict")
+        );
+        assert_eq!(problem.errors, [" idempotency_conflict"]);
+        assert!(
+            problem.detail.contains("this Idempotency-Key before"),
+            "{}",
+            problem.detail
+        );
+    }
+    assert_eq!(data.rows("event"), 3);
+    let other = event_with(&json!({"messageId": "m-1"}));
+    let problem = Problem::read(keyed(&server, &tenant, "k-2", other.to_string()));
+    assert_eq!(
+        (problem.status, problem.code.as_str()),
+        (422, "idempotency_key_mismatch")
+    );
+    assert_eq!(problem.errors, ["/messageId idempotency_key_mismatch"]);
+    assert_eq!(data.rows("event"), 3);
+    // What was refused did not take the key.
+    let answer: Value = keyed(&server, &tenant, "k-2", event_with(&json!({})).to_string())
+        .json()
+        .unwrap();
+    assert_eq!(answer["status"], "created");
+}
+
+#[test]
+fn an_idempotency_key_and_its_place_are_the_key_of_each_event_of_many() {
+    let (data, tenant, server) = Data::served();
+    let event = |name: &str| event_with(&json!({"event": name}));
+    let named = event_with(&json!({"event": "Named", "messageId": "m-1"}));
+    let events = [event("A"), json!(1), named.clone(), event("B")];
+    let lines = events.each_ref().map(Value::to_string).join("\n");
+    let post_lines = |key: &str, body: &str| {
+        let request = server
+            .native(&tenant.key)
+            .header("content-type", "application/ndjson");
+        request
+            .header("idempotency-key", key)
+            .body(body.to_owned())
+            .send()
+            .unwrap()
+    };
+    let results = |response: reqwest::blocking::Response| -> Vec<(String, Value)> {
+        let answer: Value = response.json().unwrap();
+        let results = answer["results"].as_array().unwrap().iter();
+        results
+            .map(|result| (text(result, "status"), result["id"].clone()))
+            .collect()
+    };
+    let statuses = |results: &[(String, Value)]| {
+        results
+            .iter()
+            .map(|(status, _)| status.clone())
+            .collect::<Vec<_>>()
+    };
+    let first = results(keyed(&server, &tenant, "k", batch(&events)));
+    assert_eq!(
+        statuses(&first),
+        ["created", "rejected", "created", "created"]
+    );
+    for again in [
+        results(keyed(&server, &tenant, "k", batch(&events))),
+        results(post_lines("k", &lines)),
+    ] {
+        assert_eq!(
+            statuses(&again),
+            ["duplicate", "rejected", "duplicate", "duplicate"]
+        );
+        assert!(
+            first
+                .iter()
+                .zip(&again)
+                .all(|((_, first), (_, again))| first == again)
+        );
+    }
+    assert_eq!(data.rows("event"), 3);
+    let keys = data.number("SELECT count(*) FROM event WHERE dedup_key IN ('k:0', 'm-1', 'k:3')");
+    assert_eq!(keys, 3);
+    // Under another key the events are others, but for the one that has its own.
+    let other = results(keyed(&server, &tenant, "other", batch(&events)));
+    assert_eq!(
+        statuses(&other),
+        ["created", "rejected", "duplicate", "created"]
+    );
+    // Another body under the same key: each event for itself.
+    let response = keyed(
+        &server,
+        &tenant,
+        "k",
+        batch(&[event("Changed"), event("New"), named, event("B")]),
+    );
+    let answer: Value = response.json().unwrap();
+    let error = &answer["results"][0]["error"];
+    assert_eq!(error["code"], "idempotency_conflict");
+    assert_eq!(error["errors"][0]["pointer"], "/events/0");
+    assert_eq!(answer["results"][1]["status"], "created");
+    assert_eq!(answer["results"][3]["status"], "duplicate");
+}
+
+#[test]
+fn an_idempotency_key_that_is_none_is_refused() {
+    let (data, tenant, server) = Data::served();
+    let event = event_with(&json!({})).to_string();
+    let refused = |response: reqwest::blocking::Response| {
+        let problem = Problem::read(response);
+        assert_eq!(
+            (problem.status, problem.code.as_str()),
+            (400, "invalid_idempotency_key")
+        );
+        assert!(
+            problem.detail.contains("nothing was stored"),
+            "{}",
+            problem.detail
+        );
+    };
+    for key in ["", &"k".repeat(256), "ключ", "tab\there"] {
+        refused(keyed(&server, &tenant, key, event.clone()));
+    }
+    let request = server.native(&tenant.key).header("idempotency-key", "a");
+    refused(
+        request
+            .header("idempotency-key", "b")
+            .body(event)
+            .send()
+            .unwrap(),
+    );
+    // The place of an event of many needs room.
+    let events = batch(&[event_with(&json!({}))]);
+    refused(keyed(&server, &tenant, &"k".repeat(252), events.clone()));
+    assert_eq!(data.rows("event"), 0);
+    assert_eq!(
+        keyed(&server, &tenant, &"k".repeat(251), events).status(),
+        200
+    );
+}
+
 // ONE KEY, ONE EVENT ------------------------------------------------------------------------
 
 #[test]

@@ -1,9 +1,13 @@
 //! Pillarbox's own dialect: `POST /api/v1/events` (wire.md, "Native"), one event or a batch of them.
-//! Owns its endpoint and its answers; what an event looks like there is in `wire.rs`.
+//! Owns its endpoint and its answers; what an event looks like there is in `wire.rs`, what one a line means
+//! in `lines.rs`, and the `Idempotency-Key` header in `key.rs`.
 
+mod key;
+mod lines;
 mod wire;
 
-use self::wire::{Shape, parse};
+use self::key::Key;
+use self::wire::{Shape, Wire, parse};
 use super::request::{self, Admission, Bodies};
 use crate::accept::{Acceptance, Acceptor};
 use crate::access::Scope;
@@ -22,11 +26,11 @@ const ADMISSION: Admission = Admission {
     scopes: &[Scope::WriteEvents, Scope::WriteCustomEvents],
 };
 
-/// Takes one event or a batch; answers after what is taken is on disk.
+/// Takes one event or many; answers after what is taken is on disk.
 ///
-/// One event: 200 with its [`Outcome`], or a problem. A batch: an [`Outcome`] for each event in
-/// order, with 200 when any of them is in the log, and with 422 when none is. What is wrong with the
-/// body as a whole is a problem, and nothing is stored.
+/// One event: 200 with its [`Outcome`], or a problem. A batch, or an event a line: an [`Outcome`] for each
+/// event in order, with 200 when any of them is in the log, and with 422 when none is. What is wrong with
+/// the body as a whole is a problem, and nothing is stored.
 pub(super) async fn receive(
     request: HttpRequest,
     payload: web::Payload,
@@ -36,16 +40,52 @@ pub(super) async fn receive(
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
-    let body = bodies.batch(&request, payload).await?;
-    let posted = Posted::read(&body, &credential, received_at_ms)?;
+    take(
+        &request,
+        payload,
+        &bodies,
+        &acceptor,
+        &credential,
+        received_at_ms,
+    )
+    .await
+}
+
+async fn take(
+    request: &HttpRequest,
+    payload: web::Payload,
+    bodies: &Bodies,
+    acceptor: &Acceptor,
+    credential: &Credential,
+    received_at_ms: i64,
+) -> Result<HttpResponse> {
+    let key = Key::of(request)?;
+    let body = bodies.batch(request, payload).await?;
+    let mut posted = Posted::new(credential, received_at_ms, key);
+    if lines::announced(request) {
+        posted.read_lines(&body)?;
+    } else {
+        posted.read(&body)?;
+    }
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
-    let shape = posted.shape;
-    let outcomes = posted.accept(&acceptor).await?;
-    match shape {
-        Shape::One => answer_one(outcomes),
-        Shape::Batch => Ok(answer_batch(outcomes)),
+    let form = posted.form;
+    let outcomes = posted.accept(acceptor).await?;
+    match form {
+        Form::One => answer_one(outcomes),
+        Form::Batch | Form::Lines => Ok(answer_many(form, outcomes)),
     }
+}
+
+/// How the events came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The body is the event.
+    One,
+    /// Under `events`.
+    Batch,
+    /// One a line.
+    Lines,
 }
 
 // ANSWERS -----------------------------------------------------------------------------------
@@ -76,11 +116,11 @@ struct Results {
 }
 
 impl Outcome {
-    fn of(acceptance: Acceptance) -> Result<Self> {
+    fn of(acceptance: Acceptance, key_is_header: bool) -> Result<Self> {
         let (status, id) = match acceptance {
             Acceptance::Created(id) => ("created", id),
             Acceptance::Duplicate(id) => ("duplicate", id),
-            Acceptance::Conflict(id) => return Err(conflict(id)),
+            Acceptance::Conflict(id) => return Err(conflict(id, key_is_header)),
         };
         Ok(Self {
             status,
@@ -89,10 +129,15 @@ impl Outcome {
         })
     }
 
-    /// The refusal of the event at `index` of a batch, its pointers from the body's root.
-    fn rejected(index: usize, error: &Error) -> Self {
+    /// The refusal of the event at `index`, its pointers from the body's root: of lines, as if they were
+    /// the items of an array.
+    fn rejected(form: Form, index: usize, error: &Error) -> Self {
+        let place = match form {
+            Form::Lines => format!("/{index}"),
+            Form::One | Form::Batch => format!("/events/{index}"),
+        };
         let errors = error.field_errors().iter().map(|field| FieldError {
-            pointer: format!("/events/{index}{}", field.pointer),
+            pointer: format!("{place}{}", field.pointer),
             ..field.clone()
         });
         Self {
@@ -107,13 +152,16 @@ impl Outcome {
     }
 }
 
-fn conflict(earlier: EventId) -> Error {
+fn conflict(earlier: EventId, key_is_header: bool) -> Error {
+    let (pointer, key) = if key_is_header {
+        ("", "Idempotency-Key")
+    } else {
+        ("/messageId", "messageId")
+    };
     Error::field(
-        "/messageId",
+        pointer,
         "idempotency_conflict",
-        format!(
-            "Another event came under this messageId before, {earlier}; give this one its own."
-        ),
+        format!("Another event came under this {key} before, {earlier}; give this one its own."),
     )
     .with_kind(Kind::Conflict)
 }
@@ -123,7 +171,7 @@ fn answer_one(outcomes: Vec<Result<Outcome>>) -> Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(outcome))
 }
 
-fn answer_batch(outcomes: Vec<Result<Outcome>>) -> HttpResponse {
+fn answer_many(form: Form, outcomes: Vec<Result<Outcome>>) -> HttpResponse {
     let mut response = if outcomes.iter().any(Result::is_ok) {
         HttpResponse::Ok()
     } else {
@@ -132,7 +180,7 @@ fn answer_batch(outcomes: Vec<Result<Outcome>>) -> HttpResponse {
     let results = outcomes
         .into_iter()
         .enumerate()
-        .map(|(index, outcome)| outcome.unwrap_or_else(|e| Outcome::rejected(index, &e)))
+        .map(|(index, outcome)| outcome.unwrap_or_else(|e| Outcome::rejected(form, index, &e)))
         .collect();
     response.json(Results { results })
 }
@@ -146,55 +194,115 @@ fn unanswered() -> Result<Outcome> {
 // EVENTS ------------------------------------------------------------------------------------
 
 /// What was posted, every rule applied.
-struct Posted {
-    shape: Shape,
+struct Posted<'a> {
+    credential: &'a Credential,
+    received_at_ms: i64,
+    key: Option<Key>,
+    form: Form,
     /// In order, without those that a rule refuses.
     events: Vec<Event>,
+    /// Of each of these, whether its key is the header's.
+    keyed_by_header: Vec<bool>,
     /// The refusals and their places among the events, in order.
     refused: Vec<(usize, Error)>,
 }
 
-impl Posted {
+impl<'a> Posted<'a> {
+    fn new(credential: &'a Credential, received_at_ms: i64, key: Option<Key>) -> Self {
+        Self {
+            credential,
+            received_at_ms,
+            key,
+            form: Form::One,
+            events: Vec::new(),
+            keyed_by_header: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Reads one event or a batch.
+    ///
     /// # Errors
     /// What is wrong with the body as a whole.
-    fn read(body: &[u8], credential: &Credential, received_at_ms: i64) -> Result<Self> {
+    fn read(&mut self, body: &[u8]) -> Result<()> {
         let (shape, wires) = parse(json::check(body)?)?;
-        let mut events = Vec::with_capacity(wires.len());
-        let mut refused = Vec::new();
+        self.expect(
+            match shape {
+                Shape::One => Form::One,
+                Shape::Batch => Form::Batch,
+            },
+            wires.len(),
+        )?;
         for (index, Place(wire)) in wires.into_iter().enumerate() {
-            let event = match wire {
-                Some(wire) => normalize(wire.into_raw(), credential, received_at_ms),
-                None => Err(Error::field(
-                    "",
-                    "wrong_type",
-                    "An event must be an object.",
-                )),
-            };
-            match event {
-                Ok(event) => events.push(event),
-                Err(error) => refused.push((index, error)),
-            }
+            self.take(index, Ok(wire));
         }
-        Ok(Self {
-            shape,
-            events,
-            refused,
-        })
+        Ok(())
+    }
+
+    /// Reads an event a line.
+    ///
+    /// # Errors
+    /// What is wrong with the body as a whole.
+    fn read_lines(&mut self, body: &[u8]) -> Result<()> {
+        let lines = lines::read(body)?;
+        self.expect(Form::Lines, lines.len())?;
+        for (index, line) in lines.into_iter().enumerate() {
+            self.take(index, line.map(|Place(wire)| wire));
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, form: Form, count: usize) -> Result<()> {
+        self.form = form;
+        self.events.reserve_exact(count);
+        match &self.key {
+            Some(key) if form != Form::One => key.check_shared(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the event at `index` in, or its refusal; what is no object is `None`.
+    fn take(&mut self, index: usize, wire: Result<Option<Wire<'_>>>) {
+        match wire.and_then(|wire| self.event(index, wire)) {
+            Ok((event, keyed_by_header)) => {
+                self.events.push(event);
+                self.keyed_by_header.push(keyed_by_header);
+            }
+            Err(error) => self.refused.push((index, error)),
+        }
+    }
+
+    fn event(&self, index: usize, wire: Option<Wire<'_>>) -> Result<(Event, bool)> {
+        let Some(wire) = wire else {
+            let detail = "An event must be an object.";
+            return Err(Error::field("", "wrong_type", detail));
+        };
+        let mut raw = wire.into_raw();
+        let keyed_by_header = match &self.key {
+            None => false,
+            Some(key) if self.form == Form::One => key.name_only(&mut raw),
+            Some(key) => key.name_one_of_many(&mut raw, index),
+        };
+        let event = normalize(raw, self.credential, self.received_at_ms)?;
+        Ok((event, keyed_by_header))
     }
 
     /// Has the events stored; what became of each, in the order of the body.
     async fn accept(self, acceptor: &Acceptor) -> Result<Vec<Result<Outcome>>> {
         let len = self.events.len() + self.refused.len();
-        let mut accepted = if self.events.is_empty() {
-            Vec::new().into_iter()
+        let accepted = if self.events.is_empty() {
+            Vec::new()
         } else {
-            acceptor.accept(self.events).await?.into_iter()
+            acceptor.accept(self.events).await?
         };
+        let mut accepted = accepted.into_iter().zip(self.keyed_by_header);
         let mut refused = self.refused.into_iter().peekable();
         Ok((0..len)
             .map(|index| match refused.next_if(|(at, _)| *at == index) {
                 Some((_, error)) => Err(error),
-                None => accepted.next().map_or_else(unanswered, Outcome::of),
+                None => accepted
+                    .next()
+                    .map_or_else(unanswered, |(is, by_header)| Outcome::of(is, by_header)),
             })
             .collect())
     }

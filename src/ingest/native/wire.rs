@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// A batch has at most this many events (wire.md, "Native").
-const MAX_EVENTS: usize = 1_000;
+pub(super) const MAX_EVENTS: usize = 1_000;
 
 const FIELDS: &str = "An event has event, kind, userId, visitorId, email, \
      customerId, groupId, timestamp, properties, traits, context and messageId.";

@@ -1,0 +1,44 @@
+//! What callers of the Segment-compatible dialect hear: their libraries look for these members and for
+//! nothing else. Knows no call.
+
+use crate::error::{Error, FieldError, Kind};
+use crate::http;
+use actix_web::HttpResponse;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Success {
+    success: bool,
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    success: bool,
+    code: &'a str,
+    message: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+/// Everything that came is in the log.
+pub(super) fn success() -> HttpResponse {
+    HttpResponse::Ok().json(Success { success: true })
+}
+
+/// The refusal with the `code` and `message` that the libraries show. A field that a rule refuses is a
+/// bad body here, 400, as their senders expect.
+pub(super) fn refusal(error: &Error) -> HttpResponse {
+    let (status, message) = match error.kind() {
+        Kind::Invalid => (
+            http::status(Kind::Malformed),
+            format!("{} Nothing was stored.", error.message()),
+        ),
+        kind => (http::status(kind), error.message().to_owned()),
+    };
+    http::begin(error).status(status).json(Refusal {
+        success: false,
+        code: error.code(),
+        message,
+        errors: error.field_errors(),
+    })
+}

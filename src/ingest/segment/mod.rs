@@ -1,0 +1,207 @@
+//! The Segment-compatible dialect: `POST /v1/{track,identify,page,screen,group,alias,batch,import}` and the
+//! short paths of browsers (wire.md, "Segment-compatible"). Owns who may post there and the order of a
+//! call; what a message looks like is in `message.rs`, what a batch adds in `batch.rs`.
+
+mod answers;
+mod batch;
+mod message;
+mod settings;
+
+pub use settings::PublicUrl;
+pub(super) use settings::settings;
+
+use self::answers::{refusal, success};
+use self::batch::MAX_MESSAGE_BYTES;
+use self::message::Common;
+use super::browser;
+use super::request::{self, Bodies, Body};
+use crate::accept::{Acceptance, Acceptor};
+use crate::access::Scope;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Credential, Event, EventKind, Verification};
+use crate::json;
+use crate::normalize::normalize;
+use crate::store::catalog::{Catalog, CatalogHandle};
+use crate::time::now_ms;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The paths of the calls, as actix writes a choice.
+pub(super) const CALLS: &str =
+    "/v1/{call:track|t|identify|i|page|p|screen|s|group|g|alias|a|batch|b|import|m}";
+/// A batch has at most this many bytes (wire.md, "Segment-compatible").
+const MAX_BATCH_BYTES: usize = 500 * 1_024;
+/// How the public ids of sources begin; everything else is an API key.
+const SOURCE_PREFIX: &str = "src_";
+/// Where a write key may stand.
+const PLACES: &str = "Authorization (Basic or Bearer) or writeKey";
+
+/// What a path asks for.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    /// One message of this kind.
+    One(EventKind),
+    /// A batch of them.
+    Batch,
+    /// What the browser's library says of itself.
+    Metrics,
+}
+
+impl Call {
+    fn of(request: &HttpRequest) -> Option<Self> {
+        Some(match request.match_info().get("call")? {
+            "batch" | "b" | "import" => Self::Batch,
+            "m" => Self::Metrics,
+            "t" => Self::One(EventKind::Track),
+            "i" => Self::One(EventKind::Identify),
+            "p" => Self::One(EventKind::Page),
+            "s" => Self::One(EventKind::Screen),
+            "g" => Self::One(EventKind::Group),
+            "a" => Self::One(EventKind::Alias),
+            name => Self::One(EventKind::parse(name)?),
+        })
+    }
+
+    fn max_body_bytes(self) -> usize {
+        match self {
+            Self::Batch => MAX_BATCH_BYTES,
+            Self::One(_) | Self::Metrics => MAX_MESSAGE_BYTES,
+        }
+    }
+}
+
+/// Takes a message or a batch; answers after all of it is on disk.
+pub(super) async fn receive(
+    request: HttpRequest,
+    payload: web::Payload,
+    bodies: web::Data<Bodies>,
+    catalog: web::Data<CatalogHandle>,
+    acceptor: web::Data<Acceptor>,
+) -> HttpResponse {
+    let answer = answer(&request, payload, &bodies, &catalog, &acceptor).await;
+    browser::readable(&request, Ok(answer.unwrap_or_else(|e| refusal(&e))))
+}
+
+async fn answer(
+    request: &HttpRequest,
+    payload: web::Payload,
+    bodies: &Bodies,
+    catalog: &CatalogHandle,
+    acceptor: &Acceptor,
+) -> Result<HttpResponse> {
+    let received_at_ms = now_ms();
+    let call = Call::of(request).ok_or_else(|| Error::not_found("call"))?;
+    if matches!(call, Call::Metrics) {
+        // They are about the library and nobody else; it only wants to hear that they came.
+        bodies
+            .within(request, payload, call.max_body_bytes())
+            .await?;
+        return Ok(success());
+    }
+    // A key in a header is judged before the body is read.
+    let in_header = header_key(request)
+        .map(|key| credential(request, &catalog.current(), &key))
+        .transpose()?;
+    let body = bodies
+        .within(request, payload, call.max_body_bytes())
+        .await?;
+    let credential = match in_header {
+        Some(credential) => credential,
+        None => credential(request, &catalog.current(), &body_key(&body)?)?,
+    };
+    take(call, body, &credential, received_at_ms, acceptor).await
+}
+
+async fn take(
+    call: Call,
+    body: Body<'_>,
+    credential: &Credential,
+    received_at_ms: i64,
+    acceptor: &Acceptor,
+) -> Result<HttpResponse> {
+    let events = read(call, json::check(&body)?, credential, received_at_ms)?;
+    // Before anything is waited for, so that it is not in memory twice.
+    drop(body);
+    for acceptance in acceptor.accept(events).await? {
+        // The libraries know no conflict: they would only send the same again.
+        if let Acceptance::Conflict(earlier) = acceptance {
+            tracing::debug!(workspace = %credential.workspace, %earlier,
+                "another event came under a messageId that is taken; it is not stored");
+        }
+    }
+    Ok(success())
+}
+
+fn read(
+    call: Call,
+    text: &str,
+    credential: &Credential,
+    received_at_ms: i64,
+) -> Result<Vec<Event>> {
+    let Call::One(kind) = call else {
+        return batch::read(text, credential, received_at_ms);
+    };
+    let common = Common {
+        received_at_ms,
+        ..Common::default()
+    };
+    let raw = message::read(text, Some(kind), &common)?;
+    Ok(vec![normalize(raw, credential, received_at_ms)?])
+}
+
+// WRITE KEYS --------------------------------------------------------------------------------
+
+/// Whom a write key lets in: a server by its API key, or a browser by its source's public id.
+fn credential(request: &HttpRequest, catalog: &Catalog, key: &str) -> Result<Credential> {
+    if !key.starts_with(SOURCE_PREFIX) {
+        return request::admit(catalog, key, PLACES, &[Scope::WriteEvents]);
+    }
+    let source = browser::source(catalog, key, "The write key")?;
+    browser::check_origin(request, source)?;
+    Ok(browser::credential(source, Verification::Unverified))
+}
+
+/// The write key as Basic's user name or as a Bearer token.
+fn header_key(request: &HttpRequest) -> Option<String> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, value) = header.trim().split_once(' ')?;
+    let key = if scheme.eq_ignore_ascii_case("basic") {
+        let pair = String::from_utf8(BASE64_STANDARD.decode(value.trim()).ok()?).ok()?;
+        let user = pair.split_once(':').map_or(&*pair, |(user, _)| user);
+        user.trim().to_owned()
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        value.trim().to_owned()
+    } else {
+        return None;
+    };
+    (!key.is_empty()).then_some(key)
+}
+
+/// The write key in the body's `writeKey`.
+fn body_key(body: &[u8]) -> Result<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Key<'a> {
+        #[serde(borrow)]
+        write_key: Option<&'a RawValue>,
+    }
+    let text = json::check(body)?;
+    let raw = if text.trim_start().starts_with('{') {
+        json::read::<Key<'_>>(text)?.write_key
+    } else {
+        json::read::<&RawValue>(text)?;
+        None
+    };
+    raw.and_then(json::value).ok_or_else(|| {
+        Error::new(
+            Kind::Unauthorized,
+            "missing_api_key",
+            "Send a write key as the user name of Basic authentication, as a Bearer token, or as writeKey \
+             in the body: an API key of the workspace, or a source's public id.",
+        )
+    })
+}
