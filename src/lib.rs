@@ -57,6 +57,8 @@ pub mod identity;
 
 pub mod profile;
 
+pub mod billing;
+
 pub mod access;
 
 pub mod password;

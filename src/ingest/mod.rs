@@ -5,6 +5,7 @@ mod fields;
 mod jimo;
 mod native;
 mod request;
+mod stripe;
 
 pub use request::{Bodies, Limits};
 
@@ -22,6 +23,11 @@ pub fn configure(routes: &mut web::ServiceConfig) {
         .service(
             web::resource("/sse/webhook")
                 .route(web::post().to(jimo::receive))
+                .default_service(web::to(|| async { method_not_allowed("POST") })),
+        )
+        .service(
+            web::resource("/in/stripe/{source}")
+                .route(web::post().to(stripe::receive))
                 .default_service(web::to(|| async { method_not_allowed("POST") })),
         );
 }

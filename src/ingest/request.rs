@@ -80,6 +80,19 @@ impl Bodies {
             .await
     }
 
+    /// The whole body, decoded, of a dialect that has a limit of its own.
+    ///
+    /// # Errors
+    /// As [`Bodies::batch`].
+    pub(super) async fn up_to(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        cap: usize,
+    ) -> Result<Body<'_>> {
+        self.read(request, payload, cap).await
+    }
+
     async fn read(&self, request: &HttpRequest, payload: Payload, cap: usize) -> Result<Body<'_>> {
         let is_gzip = is_gzip(request)?;
         let announced = request

@@ -1,0 +1,429 @@
+//! Subscriptions and payments: written by the projector in the log's order, read by pages. Every write
+//! may happen again for the same event and changes nothing then. What a change means is `billing`'s.
+
+use super::word;
+use crate::billing::{
+    self, BillingChange, Bucket, Consequence, Interval, Invoice, Phase, Plan, Price,
+    SaidSubscription, Stamp, Status, Subscription, SubscriptionState, Terms,
+};
+use crate::error::Result;
+use crate::id::{EventId, ProfileId, WorkspaceId};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::collections::BTreeMap;
+
+/// A profile's bucket is worked out from so many subscriptions, those that changed last.
+const MAX_SUBSCRIPTIONS: i64 = 100;
+/// A profile's totals are in at most so many currencies.
+const MAX_CURRENCIES: i64 = 200;
+/// A profile's page shows so many payments, the newest.
+const SHOWN_PAYMENTS: usize = 10;
+
+/// A subscription, and the profile that its row belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSubscription {
+    /// The profile that it was first written for.
+    pub profile: ProfileId,
+    /// What is known of it.
+    pub state: SubscriptionState,
+}
+
+const COLUMNS: &str = "SELECT profile_id, subscription_id, customer_id, status, price_id, product_id, nickname,
+        quantity, amount, currency, interval, interval_count, current_period_end_ms, trial_end_ms, cancel_at_period_end,
+        canceled_at_ms, created_at_ms, said_at_ms, said_phase, said_event_id,
+        first_quantity, first_amount, first_currency, first_interval, first_interval_count,
+        first_said_at_ms, first_said_phase, first_said_event_id FROM subscription";
+
+fn subscription_row(row: &Row<'_>) -> rusqlite::Result<KeptSubscription> {
+    Ok(KeptSubscription {
+        profile: row.get(0)?,
+        state: SubscriptionState {
+            subscription: Subscription {
+                id: row.get(1)?,
+                customer_id: row.get(2)?,
+                status: word(row, 3, Status::parse)?,
+                plan: Plan {
+                    price_id: row.get(4)?,
+                    product_id: row.get(5)?,
+                    nickname: row.get(6)?,
+                },
+                terms: terms(row, 7)?,
+                current_period_end_ms: row.get(12)?,
+                trial_end_ms: row.get(13)?,
+                cancel_at_period_end: row.get(14)?,
+                canceled_at_ms: row.get(15)?,
+                created_at_ms: row.get(16)?,
+            },
+            stamp: stamp(row, 17)?,
+            first_terms: terms(row, 20)?,
+            first_stamp: stamp(row, 25)?,
+        },
+    })
+}
+
+/// Quantity, amount, currency, interval and its count, from the column `at` on.
+fn terms(row: &Row<'_>, at: usize) -> rusqlite::Result<Terms> {
+    let amount: Option<i64> = row.get(at + 1)?;
+    let price = |amount| {
+        Ok::<_, rusqlite::Error>(Price {
+            amount,
+            currency: row.get(at + 2)?,
+            interval: word(row, at + 3, Interval::parse)?,
+            interval_count: row.get(at + 4)?,
+        })
+    };
+    Ok(Terms {
+        quantity: row.get(at)?,
+        price: amount.map(price).transpose()?,
+    })
+}
+
+/// Time, phase and event, from the column `at` on.
+fn stamp(row: &Row<'_>, at: usize) -> rusqlite::Result<Stamp> {
+    Ok(Stamp {
+        at_ms: row.get(at)?,
+        phase: word(row, at + 1, Phase::parse)?,
+        event: row.get(at + 2)?,
+    })
+}
+
+// WRITING -----------------------------------------------------------------------------------
+
+/// Keeps what `event` changes for `profile`, and says what follows for the profile. For the projector,
+/// inside its transaction; the same event again changes nothing and says the same.
+///
+/// # Errors
+/// When the file refuses.
+pub fn apply(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profile: ProfileId,
+    event: EventId,
+    change: &BillingChange,
+) -> Result<Consequence> {
+    match change {
+        BillingChange::Subscription(said) => {
+            return apply_subscription(connection, workspace, profile, event, said);
+        }
+        BillingChange::Payment(invoice) => {
+            add_payment(connection, workspace, profile, event, invoice)?;
+        }
+        BillingChange::PaymentFailed(invoice) => {
+            note_failed_payment(connection, profile, invoice.at_ms)?;
+        }
+        BillingChange::CustomerDeleted { at_ms } => {
+            note_deleted_customer(connection, profile, *at_ms)?;
+        }
+    }
+    Ok(Consequence {
+        stage: None,
+        bucket: bucket(connection, profile)?,
+    })
+}
+
+/// The stage is what this event says, also where a later one is known already: it has been reached.
+fn apply_subscription(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profile: ProfileId,
+    event: EventId,
+    said: &SaidSubscription,
+) -> Result<Consequence> {
+    let before = subscription(connection, workspace, &said.subscription.id)?;
+    let profile = before.as_ref().map_or(profile, |kept| kept.profile);
+    if let Some(state) = billing::apply(before.as_ref().map(|kept| &kept.state), said, event) {
+        keep_subscription(connection, workspace, &KeptSubscription { profile, state })?;
+        let kept = subscriptions(connection, profile)?;
+        let bucket = billing::bucket(kept.iter().map(|kept| &kept.state));
+        note_bucket(connection, profile, bucket)?;
+    }
+    Ok(Consequence {
+        stage: said.subscription.status.stage(),
+        bucket: bucket(connection, profile)?,
+    })
+}
+
+/// Keeps what is known of a subscription, over what was known before; its profile stays.
+///
+/// # Errors
+/// When the file refuses.
+pub fn keep_subscription(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    kept: &KeptSubscription,
+) -> Result<()> {
+    let state = &kept.state;
+    let subscription = &state.subscription;
+    let (now, first) = (&subscription.terms, &state.first_terms);
+    let (price, first_price) = (now.price.as_ref(), first.price.as_ref());
+    connection
+        .prepare_cached(
+            "INSERT INTO subscription (workspace_id, subscription_id, profile_id, customer_id, status, price_id, product_id, nickname,
+                quantity, amount, currency, interval, interval_count, current_period_end_ms, trial_end_ms, cancel_at_period_end,
+                canceled_at_ms, created_at_ms, said_at_ms, said_phase, said_event_id,
+                first_quantity, first_amount, first_currency, first_interval, first_interval_count,
+                first_said_at_ms, first_said_phase, first_said_event_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
+             ON CONFLICT (workspace_id, subscription_id) DO UPDATE SET
+                customer_id = excluded.customer_id, status = excluded.status, price_id = excluded.price_id,
+                product_id = excluded.product_id, nickname = excluded.nickname, quantity = excluded.quantity,
+                amount = excluded.amount, currency = excluded.currency, interval = excluded.interval,
+                interval_count = excluded.interval_count, current_period_end_ms = excluded.current_period_end_ms,
+                trial_end_ms = excluded.trial_end_ms, cancel_at_period_end = excluded.cancel_at_period_end,
+                canceled_at_ms = excluded.canceled_at_ms, created_at_ms = excluded.created_at_ms,
+                said_at_ms = excluded.said_at_ms, said_phase = excluded.said_phase, said_event_id = excluded.said_event_id,
+                first_quantity = excluded.first_quantity, first_amount = excluded.first_amount,
+                first_currency = excluded.first_currency, first_interval = excluded.first_interval,
+                first_interval_count = excluded.first_interval_count, first_said_at_ms = excluded.first_said_at_ms,
+                first_said_phase = excluded.first_said_phase, first_said_event_id = excluded.first_said_event_id",
+        )?
+        .execute(params![
+            workspace,
+            subscription.id,
+            kept.profile,
+            subscription.customer_id,
+            subscription.status.as_str(),
+            subscription.plan.price_id,
+            subscription.plan.product_id,
+            subscription.plan.nickname,
+            now.quantity,
+            price.map(|price| price.amount),
+            price.map(|price| &price.currency),
+            price.map(|price| price.interval.as_str()),
+            price.map(|price| price.interval_count),
+            subscription.current_period_end_ms,
+            subscription.trial_end_ms,
+            subscription.cancel_at_period_end,
+            subscription.canceled_at_ms,
+            subscription.created_at_ms,
+            state.stamp.at_ms,
+            state.stamp.phase.as_str(),
+            state.stamp.event,
+            first.quantity,
+            first_price.map(|price| price.amount),
+            first_price.map(|price| &price.currency),
+            first_price.map(|price| price.interval.as_str()),
+            first_price.map(|price| price.interval_count),
+            state.first_stamp.at_ms,
+            state.first_stamp.phase.as_str(),
+            state.first_stamp.event,
+        ])?;
+    Ok(())
+}
+
+/// Adds a paid invoice to what the profile has spent, once.
+///
+/// # Errors
+/// When the file refuses.
+pub fn add_payment(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profile: ProfileId,
+    event: EventId,
+    invoice: &Invoice,
+) -> Result<()> {
+    let added = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO paid_invoice (workspace_id, invoice_id, profile_id, subscription_id, amount, currency, paid_at_ms, event_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            workspace,
+            invoice.id,
+            profile,
+            invoice.subscription_id,
+            invoice.amount,
+            invoice.currency,
+            invoice.at_ms,
+            event,
+        ])?;
+    if added == 0 {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO profile_spending (profile_id, currency, amount) VALUES (?1, ?2, ?3)
+             ON CONFLICT (profile_id, currency) DO UPDATE SET amount = amount + excluded.amount",
+        )?
+        .execute(params![profile, invoice.currency, invoice.amount])?;
+    Ok(())
+}
+
+fn note_bucket(connection: &Connection, profile: ProfileId, bucket: Option<Bucket>) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO profile_billing (profile_id, bucket) VALUES (?1, ?2)
+             ON CONFLICT (profile_id) DO UPDATE SET bucket = excluded.bucket",
+        )?
+        .execute(params![profile, bucket.map(Bucket::as_str)])?;
+    Ok(())
+}
+
+fn note_failed_payment(connection: &Connection, profile: ProfileId, at_ms: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO profile_billing (profile_id, payment_failed_at_ms) VALUES (?1, ?2)
+             ON CONFLICT (profile_id) DO UPDATE SET
+                payment_failed_at_ms = max(coalesce(payment_failed_at_ms, 0), excluded.payment_failed_at_ms)",
+        )?
+        .execute(params![profile, at_ms])?;
+    Ok(())
+}
+
+fn note_deleted_customer(connection: &Connection, profile: ProfileId, at_ms: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO profile_billing (profile_id, customer_deleted_at_ms) VALUES (?1, ?2)
+             ON CONFLICT (profile_id) DO UPDATE SET
+                customer_deleted_at_ms = max(coalesce(customer_deleted_at_ms, 0), excluded.customer_deleted_at_ms)",
+        )?
+        .execute(params![profile, at_ms])?;
+    Ok(())
+}
+
+// READING -----------------------------------------------------------------------------------
+
+/// What is known of a subscription of a workspace, by the provider's id.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn subscription(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: &str,
+) -> Result<Option<KeptSubscription>> {
+    let sql = format!("{COLUMNS} WHERE workspace_id = ?1 AND subscription_id = ?2");
+    Ok(connection
+        .prepare_cached(&sql)?
+        .query_row(params![workspace, id], subscription_row)
+        .optional()?)
+}
+
+/// The subscriptions whose rows belong to a profile, those that changed last first.
+fn subscriptions(connection: &Connection, profile: ProfileId) -> Result<Vec<KeptSubscription>> {
+    let sql = format!("{COLUMNS} WHERE profile_id = ?1 ORDER BY said_at_ms DESC LIMIT ?2");
+    Ok(connection
+        .prepare_cached(&sql)?
+        .query_map(params![profile, MAX_SUBSCRIPTIONS], subscription_row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// The bucket that a profile's own rows put it in.
+fn bucket(connection: &Connection, profile: ProfileId) -> Result<Option<Bucket>> {
+    let found = connection
+        .prepare_cached(
+            "SELECT bucket FROM profile_billing WHERE profile_id = ?1 AND bucket IS NOT NULL",
+        )?
+        .query_row([profile], |row| word(row, 0, Bucket::parse))
+        .optional()?;
+    Ok(found)
+}
+
+/// What a profile's page shows of billing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProfileBilling {
+    /// Those that changed last first.
+    pub subscriptions: Vec<SubscriptionState>,
+    /// What was paid in all, by currency, in its minor unit.
+    pub spent: BTreeMap<String, i64>,
+    /// The newest payments, newest first.
+    pub payments: Vec<Invoice>,
+    /// What sort of customer it is; `None` before anything was paid for.
+    pub bucket: Option<Bucket>,
+    /// When an invoice could last not be paid, Unix milliseconds.
+    pub payment_failed_at_ms: Option<i64>,
+    /// When the provider dropped the customer, Unix milliseconds.
+    pub customer_deleted_at_ms: Option<i64>,
+}
+
+impl ProfileBilling {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is known of a profile, and of those that were merged into it: `profiles` are all of their ids.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn of_profile(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profiles: &[ProfileId],
+) -> Result<ProfileBilling> {
+    let mut all = ProfileBilling::default();
+    for profile in profiles {
+        if !is_of(connection, workspace, *profile)? {
+            continue;
+        }
+        let kept = subscriptions(connection, *profile)?;
+        all.subscriptions
+            .extend(kept.into_iter().map(|kept| kept.state));
+        for (currency, amount) in spending(connection, *profile)? {
+            let sum = all.spent.entry(currency).or_default();
+            *sum = sum.saturating_add(amount);
+        }
+        all.payments.extend(payments(connection, *profile)?);
+        let (failed, deleted) = moments(connection, *profile)?;
+        all.payment_failed_at_ms = all.payment_failed_at_ms.max(failed);
+        all.customer_deleted_at_ms = all.customer_deleted_at_ms.max(deleted);
+    }
+    all.subscriptions
+        .sort_by_key(|state| std::cmp::Reverse(state.stamp));
+    all.payments
+        .sort_by_key(|payment| std::cmp::Reverse(payment.at_ms));
+    all.payments.truncate(SHOWN_PAYMENTS);
+    all.bucket = billing::bucket(&all.subscriptions);
+    Ok(all)
+}
+
+fn is_of(connection: &Connection, workspace: WorkspaceId, profile: ProfileId) -> Result<bool> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM profile WHERE id = ?1 AND workspace_id = ?2)",
+        )?
+        .query_row(params![profile, workspace], |row| row.get(0))?)
+}
+
+fn spending(connection: &Connection, profile: ProfileId) -> Result<Vec<(String, i64)>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT currency, amount FROM profile_spending WHERE profile_id = ?1 ORDER BY currency LIMIT ?2",
+        )?
+        .query_map(params![profile, MAX_CURRENCIES], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+fn payments(connection: &Connection, profile: ProfileId) -> Result<Vec<Invoice>> {
+    let limit = i64::try_from(SHOWN_PAYMENTS).unwrap_or(i64::MAX);
+    let row = |row: &Row<'_>| {
+        Ok(Invoice {
+            id: row.get(0)?,
+            subscription_id: row.get(1)?,
+            amount: row.get(2)?,
+            currency: row.get(3)?,
+            at_ms: row.get(4)?,
+        })
+    };
+    Ok(connection
+        .prepare_cached(
+            "SELECT invoice_id, subscription_id, amount, currency, paid_at_ms FROM paid_invoice
+             WHERE profile_id = ?1 ORDER BY paid_at_ms DESC LIMIT ?2",
+        )?
+        .query_map(params![profile, limit], row)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// When a payment last failed, and when the customer was dropped.
+fn moments(connection: &Connection, profile: ProfileId) -> Result<(Option<i64>, Option<i64>)> {
+    let found = connection
+        .prepare_cached(
+            "SELECT payment_failed_at_ms, customer_deleted_at_ms FROM profile_billing WHERE profile_id = ?1",
+        )?
+        .query_row([profile], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
