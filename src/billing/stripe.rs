@@ -326,3 +326,243 @@ fn item_price(item: &WireItem<'_>, currency: Option<&RawValue>) -> Option<Price>
         interval_count: value(count).filter(|count| *count >= 1).unwrap_or(1),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const BEGAN_S: i64 = 1_767_225_600;
+    const DAY_S: i64 = 86_400;
+
+    /// The events of one customer's life, in both shapes.
+    macro_rules! both_shapes {
+        ($name:literal) => {
+            [
+                include_str!(concat!("../../tests/fixtures/stripe/", $name, ".2024.json")),
+                include_str!(concat!("../../tests/fixtures/stripe/", $name, ".2025.json")),
+            ]
+        };
+    }
+
+    fn read(event: &Value, object: &str) -> Option<BillingChange> {
+        let name = format!("{PREFIX}{}", event["type"].as_str().unwrap());
+        let at_ms = event["created"].as_i64().unwrap() * 1_000;
+        change(Verification::Billing, &name, object, at_ms)
+    }
+
+    /// What both shapes of an event say, whole and with nothing but the essentials.
+    #[track_caller]
+    fn said(shapes: [&str; 2]) -> Option<BillingChange> {
+        let [old, new] = shapes.map(|text| {
+            let event: Value = serde_json::from_str(text).unwrap();
+            let object = event["data"]["object"].to_string();
+            let whole = read(&event, &object);
+            let kept = essentials(&object);
+            assert!(kept.len() < object.len() && kept.contains(r#""truncated":true"#));
+            assert_eq!(read(&event, &kept), whole, "{kept}");
+            whole
+        });
+        assert_eq!(old, new);
+        new
+    }
+
+    #[track_caller]
+    fn subscription_said(shapes: [&str; 2]) -> SaidSubscription {
+        match said(shapes) {
+            Some(BillingChange::Subscription(said)) => said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_subscription_is_read_in_both_shapes() {
+        let trial_end_s = BEGAN_S + 60 + 14 * DAY_S;
+        let made = subscription_said(both_shapes!("customer.subscription.created"));
+        let month = |amount| Price {
+            amount,
+            currency: "eur".to_owned(),
+            interval: Interval::Month,
+            interval_count: 1,
+        };
+        let wanted = Subscription {
+            id: "sub_1SkHarbourAnn0001".to_owned(),
+            customer_id: Some("cus_TgHarbour01ann".to_owned()),
+            status: Status::Trialing,
+            plan: Plan {
+                price_id: Some("price_1SkHarbourTeam01".to_owned()),
+                product_id: Some("prod_TgHarbourTeam".to_owned()),
+                nickname: Some("Team monthly".to_owned()),
+            },
+            terms: Terms {
+                quantity: Some(1),
+                price: Some(month(1_200)),
+            },
+            current_period_end_ms: Some(trial_end_s * 1_000),
+            trial_end_ms: Some(trial_end_s * 1_000),
+            cancel_at_period_end: false,
+            canceled_at_ms: None,
+            created_at_ms: Some((BEGAN_S + 60) * 1_000),
+        };
+        assert_eq!(made.subscription, wanted);
+        assert_eq!(
+            (made.at_ms, made.phase),
+            ((BEGAN_S + 61) * 1_000, Phase::Created)
+        );
+
+        let changed = subscription_said(both_shapes!("customer.subscription.updated"));
+        assert_eq!(changed.phase, Phase::Changed);
+        let next_end_ms = (trial_end_s + 30 * DAY_S) * 1_000;
+        let wanted = Subscription {
+            status: Status::Active,
+            terms: Terms {
+                quantity: Some(3),
+                price: Some(month(3_600)),
+            },
+            current_period_end_ms: Some(next_end_ms),
+            ..wanted
+        };
+        assert_eq!(changed.subscription, wanted);
+
+        let ended = subscription_said(both_shapes!("customer.subscription.deleted"));
+        assert_eq!(ended.phase, Phase::Ended);
+        assert_eq!(ended.subscription.status, Status::Canceled);
+        assert_eq!(ended.subscription.canceled_at_ms, Some(ended.at_ms));
+    }
+
+    #[test]
+    fn an_invoice_is_read_in_both_shapes() {
+        let trial_end_s = BEGAN_S + 60 + 14 * DAY_S;
+        let paid = Invoice {
+            id: "in_1SkHarbourSecond2".to_owned(),
+            subscription_id: Some("sub_1SkHarbourAnn0001".to_owned()),
+            amount: 3_600,
+            currency: "eur".to_owned(),
+            at_ms: (trial_end_s + 3_602) * 1_000,
+        };
+        assert_eq!(
+            said(both_shapes!("invoice.paid")),
+            Some(BillingChange::Payment(paid.clone()))
+        );
+        let failed = Invoice {
+            id: "in_1SkHarbourThird03".to_owned(),
+            at_ms: (trial_end_s + 30 * DAY_S + 3_602) * 1_000,
+            ..paid
+        };
+        assert_eq!(
+            said(both_shapes!("invoice.payment_failed")),
+            Some(BillingChange::PaymentFailed(failed))
+        );
+        // The same payment, told a second time.
+        assert_eq!(said(both_shapes!("invoice.payment_succeeded")), None);
+    }
+
+    #[test]
+    fn of_customers_only_their_end_is_read() {
+        assert_eq!(said(both_shapes!("customer.created")), None);
+        assert_eq!(said(both_shapes!("customer.updated")), None);
+        assert_eq!(said(both_shapes!("checkout.session.completed")), None);
+        assert!(matches!(
+            said(both_shapes!("customer.deleted")),
+            Some(BillingChange::CustomerDeleted { .. })
+        ));
+    }
+
+    #[test]
+    fn what_stripe_did_not_sign_changes_nothing() {
+        let object = r#"{"id":"in_1","amount_paid":5,"currency":"eur"}"#;
+        let paid = |verification, name| change(verification, name, object, 1);
+        assert!(paid(Verification::Billing, "stripe.invoice.paid").is_some());
+        assert_eq!(paid(Verification::Billing, "invoice.paid"), None);
+        for verification in [
+            Verification::Server,
+            Verification::Signed,
+            Verification::Unverified,
+            Verification::Session,
+        ] {
+            assert_eq!(paid(verification, "stripe.invoice.paid"), None);
+        }
+    }
+
+    #[track_caller]
+    fn read_subscription(object: &Value) -> Option<Subscription> {
+        subscription(&object.to_string())
+    }
+
+    #[test]
+    fn items_count_together_where_they_can() {
+        let item = |amount: i64, quantity: i64, interval: &str, end: i64| {
+            json!({"quantity": quantity, "current_period_end": end,
+                "price": {"id": "p", "unit_amount": amount, "currency": "usd", "recurring": {"interval": interval, "interval_count": 1}}})
+        };
+        let with = |items: Vec<Value>| {
+            let object = json!({"id": "sub_1", "status": "active", "items": {"data": items}});
+            read_subscription(&object).unwrap()
+        };
+        let both = with(vec![item(500, 2, "month", 20), item(700, 1, "month", 10)]);
+        assert_eq!(both.terms.quantity, Some(3));
+        assert_eq!(both.terms.price.unwrap().amount, 1_700);
+        assert_eq!(both.current_period_end_ms, Some(10_000));
+        let mixed = with(vec![item(500, 2, "month", 20), item(700, 1, "year", 10)]);
+        assert_eq!((mixed.terms.quantity, mixed.terms.price), (Some(3), None));
+        let metered = json!({"price": {"id": "m", "unit_amount": 4, "currency": "usd", "recurring": {"interval": "month"}}});
+        let with_usage = with(vec![item(500, 2, "month", 20), metered]);
+        assert_eq!(with_usage.terms, Terms::default());
+        assert_eq!(with(vec![]).terms, Terms::default());
+    }
+
+    #[test]
+    fn objects_of_before_prices_and_expanded_ones_are_read() {
+        let object = json!({"id": "sub_1", "status": "past_due", "customer": {"id": "cus_1", "email": "x"},
+            "items": {"data": [{"quantity": 1, "plan":
+                {"id": "gold", "amount": 4200, "currency": "usd", "interval": "month", "interval_count": 3, "product": {"id": "prod_1"}}}]}});
+        let found = read_subscription(&object).unwrap();
+        assert_eq!(found.customer_id.as_deref(), Some("cus_1"));
+        assert_eq!(found.plan.price_id.as_deref(), Some("gold"));
+        assert_eq!(found.plan.product_id.as_deref(), Some("prod_1"));
+        let price = found.terms.price.unwrap();
+        assert_eq!((price.amount, price.interval_count), (4_200, 3));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_not_there_and_the_rest_is() {
+        let object = json!({"id": "sub_1", "status": "active", "customer": 7, "items": "none", "trial_end": "soon",
+            "canceled_at": -1, "created": i64::MAX, "cancel_at_period_end": "yes", "current_period_end": 1e300});
+        let found = read_subscription(&object).unwrap();
+        assert_eq!(found.customer_id, None);
+        assert_eq!(found.terms, Terms::default());
+        assert_eq!(
+            (
+                found.trial_end_ms,
+                found.canceled_at_ms,
+                found.created_at_ms
+            ),
+            (None, None, None)
+        );
+        for nothing in [
+            json!({"status": "active"}),
+            json!({"id": "", "status": "active"}),
+            json!({"id": "sub_1"}),
+            json!({"id": "sub_1", "status": "asleep"}),
+            json!([]),
+        ] {
+            assert_eq!(read_subscription(&nothing), None, "{nothing}");
+        }
+        let huge = json!({"id": "in_1", "amount_paid": i64::MAX, "currency": "eur"}).to_string();
+        let paid = change(Verification::Billing, "stripe.invoice.paid", &huge, 1);
+        assert_eq!(paid, None);
+    }
+
+    #[test]
+    fn essentials_are_small_whatever_the_object() {
+        let items: Vec<_> = (0..500)
+            .map(|n| json!({"id": format!("si_{n}"), "quantity": 1, "metadata": {"a": "x".repeat(500)}}))
+            .collect();
+        let object = json!({"id": "sub_1", "status": "active", "description": "x".repeat(60_000),
+            "customer": "c".repeat(300), "items": {"data": items}});
+        let kept = essentials(&object.to_string());
+        assert!(kept.len() < 2_000, "{}", kept.len());
+        assert!(subscription(&kept).is_some());
+        assert_eq!(essentials("[]"), r#"{"truncated":true}"#);
+    }
+}

@@ -427,3 +427,240 @@ fn moments(connection: &Connection, profile: ProfileId) -> Result<(Option<i64>, 
         .optional()?;
     Ok(found.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::billing::Stage;
+    use crate::store::Files;
+    use proptest::prelude::*;
+
+    const ACME: WorkspaceId = WorkspaceId::from_i64(1);
+    const OTHER: WorkspaceId = WorkspaceId::from_i64(2);
+    const ANN: ProfileId = ProfileId::from_i64(10);
+    const BOB: ProfileId = ProfileId::from_i64(11);
+
+    struct File {
+        connection: Connection,
+        _folder: tempfile::TempDir,
+    }
+
+    /// A file with two workspaces and, in the first, two profiles.
+    fn opened() -> File {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Files::prepare(folder.path())
+            .unwrap()
+            .open_writer()
+            .unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO workspace (id, slug, name, created_at_ms) VALUES (1, 'acme', 'Acme', 0), (2, 'other', 'Other', 0);
+                 INSERT INTO profile (id, workspace_id, kind) VALUES (10, 1, 'person'), (11, 1, 'person'), (20, 2, 'person')",
+            )
+            .unwrap();
+        File {
+            connection,
+            _folder: folder,
+        }
+    }
+
+    fn said(id: &str, at_ms: i64, status: Status, quantity: i64) -> BillingChange {
+        BillingChange::Subscription(SaidSubscription {
+            subscription: Subscription {
+                id: id.to_owned(),
+                customer_id: Some("cus_1".to_owned()),
+                status,
+                plan: Plan {
+                    price_id: Some("price_1".to_owned()),
+                    product_id: None,
+                    nickname: Some("Team".to_owned()),
+                },
+                terms: Terms {
+                    quantity: Some(quantity),
+                    price: Some(Price {
+                        amount: 900 * quantity,
+                        currency: "eur".to_owned(),
+                        interval: Interval::Year,
+                        interval_count: 2,
+                    }),
+                },
+                current_period_end_ms: Some(at_ms + 1),
+                trial_end_ms: Some(at_ms + 2),
+                cancel_at_period_end: true,
+                canceled_at_ms: Some(at_ms + 3),
+                created_at_ms: Some(at_ms + 4),
+            },
+            at_ms,
+            phase: Phase::Changed,
+        })
+    }
+
+    fn paid(id: &str, amount: i64, currency: &str, at_ms: i64) -> BillingChange {
+        BillingChange::Payment(Invoice {
+            id: id.to_owned(),
+            subscription_id: Some("sub_1".to_owned()),
+            amount,
+            currency: currency.to_owned(),
+            at_ms,
+        })
+    }
+
+    impl File {
+        fn apply(&self, profile: ProfileId, event: i64, change: &BillingChange) -> Consequence {
+            let event = EventId::from_i64(event);
+            apply(&self.connection, ACME, profile, event, change).unwrap()
+        }
+
+        fn of(&self, profiles: &[ProfileId]) -> ProfileBilling {
+            of_profile(&self.connection, ACME, profiles).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_subscription_is_kept_as_it_was_said() {
+        let file = opened();
+        let change = said("sub_1", 1_000, Status::Active, 3);
+        let BillingChange::Subscription(said) = &change else {
+            unreachable!()
+        };
+        file.apply(ANN, 5, &change);
+        let kept = subscription(&file.connection, ACME, "sub_1").unwrap();
+        let state = billing::apply(None, said, EventId::from_i64(5)).unwrap();
+        let wanted = KeptSubscription {
+            profile: ANN,
+            state,
+        };
+        assert_eq!(kept, Some(wanted));
+        let elsewhere = subscription(&file.connection, OTHER, "sub_1").unwrap();
+        assert_eq!(elsewhere, None);
+    }
+
+    #[test]
+    fn what_follows_is_said_each_time_and_kept() {
+        let file = opened();
+        let consequence = |stage, bucket| Consequence { stage, bucket };
+        let trial = said("sub_1", 1_000, Status::Trialing, 1);
+        let active = said("sub_1", 3_000, Status::Active, 2);
+        let late = said("sub_1", 2_000, Status::Active, 1);
+        let gone = said("sub_1", 4_000, Status::Canceled, 2);
+        assert_eq!(
+            file.apply(ANN, 1, &trial),
+            consequence(Some(Stage::Trial), None)
+        );
+        let upgraded = consequence(Some(Stage::Customer), Some(Bucket::Upgraded));
+        assert_eq!(file.apply(ANN, 2, &active), upgraded);
+        // Older than what is known: nothing changes, and the stage was reached all the same.
+        assert_eq!(file.apply(ANN, 3, &late), upgraded);
+        assert_eq!(file.apply(ANN, 2, &active), upgraded);
+        let churned = consequence(Some(Stage::Customer), Some(Bucket::Churned));
+        assert_eq!(file.apply(ANN, 4, &gone), churned);
+        assert_eq!(
+            file.apply(ANN, 5, &paid("in_1", 900, "eur", 5_000)),
+            consequence(None, Some(Bucket::Churned))
+        );
+        // Another subscription brings the customer back.
+        let back = said("sub_2", 9_000, Status::Active, 1);
+        let retained = consequence(Some(Stage::Customer), Some(Bucket::Retained));
+        assert_eq!(file.apply(ANN, 6, &back), retained);
+        assert_eq!(file.of(&[ANN]).bucket, Some(Bucket::Retained));
+        assert_eq!(file.of(&[ANN]).subscriptions.len(), 2);
+    }
+
+    #[test]
+    fn an_invoice_is_paid_once() {
+        let file = opened();
+        for event in [1, 1, 2] {
+            file.apply(ANN, event, &paid("in_1", 900, "eur", 1_000));
+        }
+        file.apply(ANN, 3, &paid("in_2", 100, "eur", 3_000));
+        file.apply(ANN, 4, &paid("in_3", 50, "usd", 2_000));
+        let found = file.of(&[ANN]);
+        let spent = [("eur".to_owned(), 1_000), ("usd".to_owned(), 50)];
+        assert_eq!(found.spent, BTreeMap::from(spent));
+        let ids: Vec<_> = found.payments.iter().map(|p| p.id.as_str()).collect();
+        assert_eq!(ids, ["in_2", "in_3", "in_1"]);
+    }
+
+    #[test]
+    fn the_last_failure_and_the_end_are_noted() {
+        let file = opened();
+        assert!(file.of(&[ANN]).is_empty());
+        for (event, at_ms) in [(1, 2_000), (2, 1_000)] {
+            let BillingChange::Payment(invoice) = paid("in_1", 900, "eur", at_ms) else {
+                unreachable!()
+            };
+            file.apply(ANN, event, &BillingChange::PaymentFailed(invoice));
+        }
+        file.apply(ANN, 3, &BillingChange::CustomerDeleted { at_ms: 7_000 });
+        let found = file.of(&[ANN]);
+        assert_eq!(found.payment_failed_at_ms, Some(2_000));
+        assert_eq!(found.customer_deleted_at_ms, Some(7_000));
+        assert_eq!((found.spent.len(), found.payments.len()), (0, 0));
+    }
+
+    #[test]
+    fn merged_profiles_are_read_together_and_rows_stay_where_they_were() {
+        let file = opened();
+        file.apply(ANN, 1, &said("sub_1", 1_000, Status::Active, 1));
+        file.apply(ANN, 2, &paid("in_1", 900, "eur", 1_000));
+        // Ann was merged into Bob; then the merge was undone.
+        file.apply(BOB, 3, &said("sub_1", 2_000, Status::Active, 2));
+        file.apply(BOB, 4, &paid("in_2", 900, "eur", 2_000));
+        let both = file.of(&[BOB, ANN]);
+        assert_eq!(both.spent["eur"], 1_800);
+        assert_eq!(both.bucket, Some(Bucket::Upgraded));
+        assert_eq!(both.subscriptions.len(), 1);
+        assert_eq!(file.of(&[BOB]).subscriptions, []);
+        assert_eq!(file.of(&[ANN]).subscriptions, both.subscriptions);
+    }
+
+    #[test]
+    fn another_workspace_sees_nothing() {
+        let file = opened();
+        file.apply(ANN, 1, &said("sub_1", 1_000, Status::Active, 1));
+        file.apply(ANN, 2, &paid("in_1", 900, "eur", 1_000));
+        let seen = of_profile(&file.connection, OTHER, &[ANN]).unwrap();
+        assert!(seen.is_empty());
+    }
+
+    fn any_change() -> impl Strategy<Value = BillingChange> {
+        let status = proptest::sample::select(vec![
+            Status::Trialing,
+            Status::Active,
+            Status::PastDue,
+            Status::Canceled,
+        ]);
+        prop_oneof![
+            (0..2u8, 0..4i64, status, 1..3i64).prop_map(|(sub, at, status, q)| said(
+                &format!("sub_{sub}"),
+                at,
+                status,
+                q
+            )),
+            (0..3u8).prop_map(|n| paid(&format!("in_{n}"), 10 << n, "eur", 1)),
+            (0..9i64).prop_map(|at_ms| BillingChange::CustomerDeleted { at_ms }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// A window that is projected again after a crash, from any event on, leads where it led.
+        #[test]
+        fn projecting_again_changes_nothing(
+            changes in proptest::collection::vec(any_change(), 1..8),
+            from in 0..8usize,
+        ) {
+            let file = opened();
+            let project = |from: usize| {
+                for (event, change) in (1i64..).zip(&changes).skip(from) {
+                    file.apply(ANN, event, change);
+                }
+            };
+            project(0);
+            let once = file.of(&[ANN]);
+            project(from);
+            prop_assert_eq!(file.of(&[ANN]), once);
+        }
+    }
+}

@@ -16,4 +16,5 @@ mod ingest;
 mod native;
 mod project;
 mod retain;
+mod stripe;
 mod support;
