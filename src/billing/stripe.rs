@@ -87,7 +87,9 @@ pub fn change(
         "invoice.paid" => {
             let wire: WireInvoice<'_> = serde_json::from_str(properties).ok()?;
             let amount = wire.amount_paid;
-            invoice(&wire, amount, occurred_at_ms).map(BillingChange::Payment)
+            let invoice = invoice(&wire, amount, occurred_at_ms)?;
+            // One for nothing, as a trial begins with, is paid too.
+            (invoice.amount > 0).then_some(BillingChange::Payment(invoice))
         }
         "invoice.payment_failed" => {
             let wire: WireInvoice<'_> = serde_json::from_str(properties).ok()?;
@@ -474,6 +476,9 @@ mod tests {
         let paid = |verification, name| change(verification, name, object, 1);
         assert!(paid(Verification::Billing, "stripe.invoice.paid").is_some());
         assert_eq!(paid(Verification::Billing, "invoice.paid"), None);
+        let nothing = object.replace('5', "0");
+        let for_nothing = change(Verification::Billing, "stripe.invoice.paid", &nothing, 1);
+        assert_eq!(for_nothing, None);
         for verification in [
             Verification::Server,
             Verification::Signed,

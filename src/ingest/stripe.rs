@@ -28,6 +28,9 @@ const TOLERANCE_S: i64 = 300;
 const ROOM_BYTES: usize = 4 * 1_024;
 /// The first second that is no time.
 const END_OF_9999_S: i64 = 253_402_300_800;
+/// One for each secret that works at the same time. Each costs a hash of the body, and whoever knows the
+/// address can ask for it.
+const MAX_SIGNATURES: usize = 8;
 const SIGNATURE: &str = "stripe-signature";
 
 const NAMES: FieldNames = FieldNames {
@@ -141,7 +144,8 @@ impl Signature {
             match part.trim().split_once('=')? {
                 ("t", seconds) if timestamp.is_none() => timestamp = Some(seconds.to_owned()),
                 ("t", _) => return None,
-                ("v1", hex) => v1.push(hex.to_owned()),
+                ("v1", hex) if v1.len() < MAX_SIGNATURES => v1.push(hex.to_owned()),
+                ("v1", _) => return None,
                 _ => {}
             }
         }

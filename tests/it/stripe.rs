@@ -397,6 +397,7 @@ fn what_stripe_did_not_sign_is_refused() {
         format!("t=now,v1={right}"),
         format!("t=99999999999999999999,v1={right}"),
         format!("t={now},t={now},v1={right}"),
+        format!("t={now}{}", format!(",v1={right}").repeat(9)),
     ] {
         let problem = Problem::read(endpoint.send(&header, body.clone()));
         let found = (problem.status, problem.code.as_str());
