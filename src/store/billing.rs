@@ -142,7 +142,7 @@ fn apply_subscription(
     })
 }
 
-/// Keeps what is known of a subscription, over what was known before; its profile stays.
+/// Keeps what is known of a subscription, instead of what was known before.
 ///
 /// # Errors
 /// When the file refuses.
@@ -157,25 +157,13 @@ pub fn keep_subscription(
     let (price, first_price) = (now.price.as_ref(), first.price.as_ref());
     connection
         .prepare_cached(
-            "INSERT INTO subscription (workspace_id, subscription_id, profile_id, customer_id, status, price_id, product_id, nickname,
+            "INSERT OR REPLACE INTO subscription (workspace_id, subscription_id, profile_id, customer_id, status, price_id, product_id, nickname,
                 quantity, amount, currency, interval, interval_count, current_period_end_ms, trial_end_ms, cancel_at_period_end,
                 canceled_at_ms, created_at_ms, said_at_ms, said_phase, said_event_id,
                 first_quantity, first_amount, first_currency, first_interval, first_interval_count,
                 first_said_at_ms, first_said_phase, first_said_event_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
-             ON CONFLICT (workspace_id, subscription_id) DO UPDATE SET
-                customer_id = excluded.customer_id, status = excluded.status, price_id = excluded.price_id,
-                product_id = excluded.product_id, nickname = excluded.nickname, quantity = excluded.quantity,
-                amount = excluded.amount, currency = excluded.currency, interval = excluded.interval,
-                interval_count = excluded.interval_count, current_period_end_ms = excluded.current_period_end_ms,
-                trial_end_ms = excluded.trial_end_ms, cancel_at_period_end = excluded.cancel_at_period_end,
-                canceled_at_ms = excluded.canceled_at_ms, created_at_ms = excluded.created_at_ms,
-                said_at_ms = excluded.said_at_ms, said_phase = excluded.said_phase, said_event_id = excluded.said_event_id,
-                first_quantity = excluded.first_quantity, first_amount = excluded.first_amount,
-                first_currency = excluded.first_currency, first_interval = excluded.first_interval,
-                first_interval_count = excluded.first_interval_count, first_said_at_ms = excluded.first_said_at_ms,
-                first_said_phase = excluded.first_said_phase, first_said_event_id = excluded.first_said_event_id",
+                ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
         )?
         .execute(params![
             workspace,
