@@ -73,7 +73,7 @@ pub async fn no_such_route() -> HttpResponse {
     problem(&Error::new(
         Kind::NotFound,
         "not_found",
-        "Nothing is served at this address; events go to POST /api/v1/events, in Jimo's dialect to POST /sse/webhook, and those of Segment's libraries to POST /v1/track, /v1/batch and so on.",
+        "Nothing is served at this address; events go to POST /api/v1/events, and in other dialects to the addresses that a source's page shows.",
     ))
 }
 

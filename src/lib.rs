@@ -59,6 +59,8 @@ pub mod identity;
 
 pub mod profile;
 
+pub mod billing;
+
 pub mod access;
 
 pub mod password;

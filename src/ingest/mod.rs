@@ -7,6 +7,7 @@ mod jimo;
 mod native;
 mod request;
 mod segment;
+mod stripe;
 
 pub use request::{Bodies, Limits};
 pub use segment::PublicUrl;
@@ -39,5 +40,10 @@ pub fn configure(routes: &mut web::ServiceConfig) {
                 .route(web::get().to(segment::settings))
                 .route(web::method(Method::OPTIONS).to(browser::preflight))
                 .default_service(web::to(|| async { method_not_allowed("GET, OPTIONS") })),
+        )
+        .service(
+            web::resource("/in/stripe/{source}")
+                .route(web::post().to(stripe::receive))
+                .default_service(web::to(|| async { method_not_allowed("POST") })),
         );
 }

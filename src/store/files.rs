@@ -41,6 +41,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0005_fewer_keys.sql")),
     M::up(include_str!("../../migrations/0006_sources.sql")),
     M::up(include_str!("../../migrations/0007_people.sql")),
+    M::up(include_str!("../../migrations/0009_billing.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod attempts;
+pub mod billing;
 pub mod catalog;
 pub mod checkpoint;
 pub mod deliveries;

@@ -19,4 +19,5 @@ mod project;
 mod retain;
 mod segment;
 mod segment_sdk;
+mod stripe;
 mod support;
