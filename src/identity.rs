@@ -131,6 +131,25 @@ pub fn account<'a, S: AsRef<str>>(
     ])
 }
 
+/// Which of the kinds that name the event's person a browser's signature vouches for: it covers the
+/// strongest one (wire.md, "Churnkey"), and its visitor id is the browser's own. What else stands beside
+/// these, anybody could have written there.
+pub fn signed_person<S: AsRef<str>>(
+    ids: &Identifiers<S>,
+    customer_is_account: bool,
+) -> impl Fn(IdentifierKind) -> bool {
+    let strongest = if ids.customer_id.is_some() {
+        IdentifierKind::CustomerId
+    } else if ids.user_id.is_some() {
+        IdentifierKind::UserId
+    } else {
+        IdentifierKind::Email
+    };
+    // An account's customer id vouches for the account alone.
+    let is_accounts = customer_is_account && strongest == IdentifierKind::CustomerId;
+    move |kind| kind == IdentifierKind::VisitorId || (kind == strongest && !is_accounts)
+}
+
 fn keys<'a, S: AsRef<str> + 'a, const N: usize>(
     found: [(IdentifierKind, Option<&'a S>); N],
 ) -> impl Iterator<Item = Key<'a>> {
@@ -301,5 +320,37 @@ mod tests {
         assert!(!visitor.yields_to(&visitor));
         assert!(holding(&[Email]).yields_to(&holding(&[CustomerId])));
         assert!(Holdings::default().yields_to(&visitor));
+    }
+
+    #[test]
+    fn a_signature_vouches_for_the_strongest_and_for_nothing_beside_it() {
+        use IdentifierKind::{CustomerId, Email, UserId, VisitorId};
+        let all = Identifiers {
+            user_id: Some("u"),
+            visitor_id: Some("v"),
+            email: Some("e"),
+            customer_id: Some("c"),
+            group_id: None,
+        };
+        let vouched = |ids: &Identifiers<&str>, is_account| {
+            let is_signed = signed_person(ids, is_account);
+            let kinds = [CustomerId, UserId, Email, VisitorId];
+            kinds
+                .into_iter()
+                .filter(|kind| is_signed(*kind))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(vouched(&all, false), [CustomerId, VisitorId]);
+        assert_eq!(vouched(&all, true), [VisitorId]);
+        let user = Identifiers {
+            customer_id: None,
+            ..all
+        };
+        assert_eq!(vouched(&user, false), [UserId, VisitorId]);
+        let email = Identifiers {
+            user_id: None,
+            ..user
+        };
+        assert_eq!(vouched(&email, false), [Email, VisitorId]);
     }
 }

@@ -41,6 +41,8 @@ pub mod store;
 // RULES: pure, no SQL, no HTTP, no I/O; `now` is an argument
 pub mod sample;
 
+pub mod billing;
+
 pub mod funnel;
 
 pub mod normalize;
@@ -58,8 +60,6 @@ pub mod address;
 pub mod identity;
 
 pub mod profile;
-
-pub mod billing;
 
 pub mod access;
 

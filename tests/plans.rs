@@ -26,6 +26,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "as above",
     ),
     ("FROM funnel f JOIN funnel_rule r", "as above"),
+    ("SELECT id, workspace_id FROM funnel", "as above"),
     ("FROM workspace WHERE mau_limit IS NOT NULL", "as above"),
     (
         "DELETE FROM funnel_rule WHERE funnel_id = ?1",

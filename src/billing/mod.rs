@@ -5,6 +5,7 @@
 
 pub mod stripe;
 
+use crate::funnel::Stage;
 use crate::id::EventId;
 
 /// What an event of the payment provider changes.
@@ -90,26 +91,20 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// The stage that a customer with such a subscription has reached. It says nothing where the stage
-    /// stays what it was; and who has left has been a customer, so that is no step back.
+    /// The stage that somebody with such a subscription has reached. It says nothing where the stage stays
+    /// what it was: who leaves goes no step back, and a trial that was cancelled makes nobody a customer.
     pub fn stage(self) -> Option<Stage> {
         match self {
             Self::Trialing => Some(Stage::Trial),
-            Self::Active | Self::Canceled | Self::Unpaid | Self::IncompleteExpired => {
-                Some(Stage::Customer)
-            }
-            Self::PastDue | Self::Incomplete | Self::Paused => None,
+            Self::Active => Some(Stage::Customer),
+            Self::PastDue
+            | Self::Canceled
+            | Self::Unpaid
+            | Self::Incomplete
+            | Self::IncompleteExpired
+            | Self::Paused => None,
         }
     }
-}
-
-/// A stage that billing can bring somebody to; funnels know the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Tries it.
-    Trial,
-    /// Pays, or has paid.
-    Customer,
 }
 
 /// What sort of customer somebody is. With several subscriptions the greatest counts.
@@ -495,13 +490,9 @@ mod tests {
             (Trialing, Some(Stage::Trial), None),
             (Active, Some(Stage::Customer), Some(Bucket::Retained)),
             (PastDue, None, Some(Bucket::Retained)),
-            (Canceled, Some(Stage::Customer), Some(Bucket::Churned)),
-            (Unpaid, Some(Stage::Customer), Some(Bucket::Churned)),
-            (
-                IncompleteExpired,
-                Some(Stage::Customer),
-                Some(Bucket::Churned),
-            ),
+            (Canceled, None, Some(Bucket::Churned)),
+            (Unpaid, None, Some(Bucket::Churned)),
+            (IncompleteExpired, None, Some(Bucket::Churned)),
             (Incomplete, None, None),
             (Paused, None, None),
         ] {

@@ -2,11 +2,12 @@
 //! of them. Then, who they are about. Writes nothing.
 
 use super::resolve::{Profiles, Resolver, Step, Subject};
-use super::seen::{Happening, Says, Seen};
+use super::seen::{Billing, Happening, Says, Seen};
+use crate::billing;
 use crate::error::Result;
 use crate::event::{EventKind, Verification};
 use crate::id::{EventId, IdGenerator, WorkspaceId};
-use crate::identity::{self, Key, ProfileKind};
+use crate::identity::{self, IdentifierKind, Key, ProfileKind};
 use crate::store::catalog::Catalog;
 use crate::store::events::LoggedEvent;
 use crate::store::projection::{Count, IdentifierKey};
@@ -79,15 +80,19 @@ impl Gathered {
         let (first, _) = self.span.unwrap_or((event.id, event.id));
         self.span = Some((first, event.id));
         self.count(event);
-        let ids = &event.identifiers;
-        let person = self.number(
-            event.workspace,
-            identity::person(ids, event.customer_is_account),
-        );
-        let account = self.number(
-            event.workspace,
-            identity::account(ids, event.customer_is_account),
-        );
+        let (ids, is_account) = (&event.identifiers, event.customer_is_account);
+        let person = identity::person(ids, is_account);
+        let person = if event.verification == Verification::Signed {
+            let is_signed = identity::signed_person(ids, is_account);
+            self.number(event.workspace, person.filter(|(kind, _)| is_signed(*kind)))
+        } else {
+            self.number(event.workspace, person)
+        };
+        let is_signed = event.verification == Verification::Signed;
+        let account = identity::account(ids, is_account)
+            // A signature covers no group.
+            .filter(|(kind, _)| !is_signed || *kind != IdentifierKind::GroupId);
+        let account = self.number(event.workspace, account);
         if person.is_empty() && account.is_empty() {
             return;
         }
@@ -102,6 +107,7 @@ impl Gathered {
                 traits: event.traits.map(Into::into),
                 replace_traits: event.replace_traits,
                 leads_to: catalog.stages(event.workspace, event.name).to_vec(),
+                billing: billing(catalog, event),
             },
             person,
             account,
@@ -235,6 +241,19 @@ fn note(steps: &mut Vec<Step<Seen>>, happening: &Happening, says: Says) -> Resul
         Some(Step::Seen(seen)) => seen.add(happening, says),
         _ => Ok(()),
     }
+}
+
+/// What the payment provider says by an event, if it is one of the provider's.
+fn billing(catalog: &Catalog, event: &LoggedEvent<'_>) -> Option<Box<Billing>> {
+    let properties = event.billing_properties?;
+    let change = billing::stripe::change(
+        event.verification,
+        event.name,
+        properties,
+        event.occurred_at_ms,
+    )?;
+    let funnels = catalog.funnels_of(event.workspace).to_vec();
+    Some(Box::new(Billing { change, funnels }))
 }
 
 fn sum(a: Count, b: Count) -> Count {

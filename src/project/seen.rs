@@ -1,12 +1,14 @@
 //! What events add to one profile: counted, its traits merged, its stages. Data and rules of a window's
 //! gathering; who the profile is and where it is written are not its business.
 
+use crate::billing::BillingChange;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, Verification};
 use crate::funnel::Stage;
 use crate::id::{EventId, FunnelId, ProfileId, WorkspaceId};
 use crate::identity::ProfileKind;
 use crate::profile::TraitChanges;
+use crate::store::billing;
 use crate::store::people::{self, Activity, Advance};
 use rusqlite::Connection;
 
@@ -23,6 +25,15 @@ pub(super) struct Happening {
     pub(super) replace_traits: bool,
     /// Where its type leads, in which funnel.
     pub(super) leads_to: Vec<(FunnelId, Stage)>,
+    /// What the payment provider says by it.
+    pub(super) billing: Option<Box<Billing>>,
+}
+
+/// What an event of the payment provider changes, and in which funnels the stage that follows counts.
+#[derive(Debug, Clone)]
+pub(super) struct Billing {
+    pub(super) change: BillingChange,
+    pub(super) funnels: Vec<FunnelId>,
 }
 
 /// What an event that is about two profiles says of one of them, beyond that it happened.
@@ -41,6 +52,8 @@ pub(super) struct Seen {
     traits: TraitChanges<EventId>,
     /// Upwards in each funnel.
     advances: Vec<Advance>,
+    /// In the log's order, each with its event and its time.
+    billing: Vec<(EventId, i64, Box<Billing>)>,
 }
 
 impl Seen {
@@ -49,6 +62,7 @@ impl Seen {
             activity: Activity::once(happening.occurred_at_ms, happening.month),
             traits: TraitChanges::default(),
             advances: Vec::new(),
+            billing: Vec::new(),
         }
     }
 
@@ -87,6 +101,10 @@ impl Seen {
                 });
             }
         }
+        if let Some(billing) = happening.billing.as_ref().filter(|_| says.stages) {
+            let billing = (happening.id, happening.occurred_at_ms, billing.clone());
+            self.billing.push(billing);
+        }
         match &happening.traits {
             Some(traits) if says.traits => self
                 .traits
@@ -103,7 +121,7 @@ impl Seen {
 
     /// Rows that are written because of it, about.
     pub(super) fn rows(&self) -> usize {
-        self.traits.set.len() + self.advances.len()
+        self.traits.set.len() + self.advances.len() + 4 * self.billing.len()
     }
 
     /// # Errors
@@ -119,6 +137,24 @@ impl Seen {
         people::change_traits(connection, profile, &self.traits)?;
         self.advances
             .iter()
-            .try_for_each(|advance| people::advance(connection, profile, advance))
+            .try_for_each(|advance| people::advance(connection, profile, advance))?;
+        for (event, at_ms, Billing { change, funnels }) in self
+            .billing
+            .iter()
+            .map(|(event, at_ms, billing)| (*event, *at_ms, &**billing))
+        {
+            let follows = billing::apply(connection, workspace, profile, event, change)?;
+            let Some(stage) = follows.stage else { continue };
+            for funnel in funnels {
+                let advance = Advance {
+                    funnel: *funnel,
+                    stage,
+                    event,
+                    at_ms,
+                };
+                people::advance(connection, profile, &advance)?;
+            }
+        }
+        Ok(())
     }
 }

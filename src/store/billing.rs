@@ -419,7 +419,7 @@ fn moments(connection: &Connection, profile: ProfileId) -> Result<(Option<i64>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::billing::Stage;
+    use crate::funnel::Stage;
     use crate::store::Files;
     use proptest::prelude::*;
 
@@ -540,7 +540,7 @@ mod tests {
         // Older than what is known: nothing changes, and the stage was reached all the same.
         assert_eq!(file.apply(ANN, 3, &late), upgraded);
         assert_eq!(file.apply(ANN, 2, &active), upgraded);
-        let churned = consequence(Some(Stage::Customer), Some(Bucket::Churned));
+        let churned = consequence(None, Some(Bucket::Churned));
         assert_eq!(file.apply(ANN, 4, &gone), churned);
         assert_eq!(
             file.apply(ANN, 5, &paid("in_1", 900, "eur", 5_000)),

@@ -57,6 +57,7 @@ pub struct Catalog {
     webhooks: HashMap<WebhookId, Arc<Webhook>>,
     webhooks_by_workspace: HashMap<WorkspaceId, Vec<Arc<Webhook>>>,
     stages: HashMap<WorkspaceId, StagesByType>,
+    funnels: HashMap<WorkspaceId, Vec<FunnelId>>,
     mau_limits: HashMap<WorkspaceId, i64>,
 }
 
@@ -119,6 +120,11 @@ impl Catalog {
             let of_type = of_workspace.entry(row.get(2)?).or_default();
             of_type.push((row.get(1)?, stage));
         }
+        let mut statement = connection.prepare_cached("SELECT id, workspace_id FROM funnel")?;
+        for entry in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+            let (id, workspace) = entry?;
+            catalog.funnels.entry(workspace).or_default().push(id);
+        }
         let mut statement = connection
             .prepare_cached("SELECT id, mau_limit FROM workspace WHERE mau_limit IS NOT NULL")?;
         for entry in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
@@ -149,6 +155,11 @@ impl Catalog {
             .get(&workspace)
             .and_then(|of_workspace| of_workspace.get(event_type))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// The funnels of a workspace.
+    pub fn funnels_of(&self, workspace: WorkspaceId) -> &[FunnelId] {
+        self.funnels.get(&workspace).map_or(&[], Vec::as_slice)
     }
 
     /// How many people may be active in a month before the workspace is told.

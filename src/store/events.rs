@@ -109,6 +109,8 @@ pub struct LoggedEvent<'a> {
     pub traits: Option<&'a str>,
     /// Whether traits that are not named go away.
     pub replace_traits: bool,
+    /// JSON object, byte for byte as it came; of what the payment provider signed only.
+    pub billing_properties: Option<&'a str>,
     /// When it happened, Unix milliseconds.
     pub occurred_at_ms: i64,
     /// When the box had it, Unix milliseconds.
@@ -128,7 +130,8 @@ pub fn each_between(
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT id, workspace_id, name, user_id, visitor_id, email, customer_id, group_id,
-            traits, replace_traits, occurred_at_ms, received_at_ms, kind, verification, customer_is_account IS NOT NULL
+            traits, replace_traits, occurred_at_ms, received_at_ms, kind, verification, customer_is_account IS NOT NULL,
+            iif(verification = 'billing', properties, NULL)
          FROM event WHERE id > ?1 AND id <= ?2 ORDER BY id",
     )?;
     let mut rows = statement.query([after, last])?;
@@ -156,6 +159,7 @@ pub fn each_between(
             kind: word(row, 12, EventKind::parse)?,
             verification: word(row, 13, Verification::parse)?,
             customer_is_account: row.get(14)?,
+            billing_properties: text(15)?,
         };
         if each(&event)?.is_break() {
             break;
