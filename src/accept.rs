@@ -97,6 +97,15 @@ pub enum Acceptance {
     Conflict(EventId),
 }
 
+impl Acceptance {
+    /// The event that is in the log.
+    pub fn id(self) -> EventId {
+        match self {
+            Self::Created(id) | Self::Duplicate(id) | Self::Conflict(id) => id,
+        }
+    }
+}
+
 impl Acceptor {
     /// An acceptor that writes with `writer` and tells `followers`.
     pub fn new(

@@ -207,6 +207,8 @@ fn too_large(cap: usize) -> Error {
 /// Who may post to an endpoint.
 #[derive(Debug)]
 pub(super) struct Admission {
+    /// The header that the key stands in.
+    pub(super) header: &'static str,
     /// Whether the key may also stand in `Authorization: Bearer`.
     pub(super) takes_bearer: bool,
     /// Any of these scopes will do; so will `admin:workspace`.
@@ -223,9 +225,9 @@ pub(super) fn credential(
     admission: &Admission,
 ) -> Result<Credential> {
     let headers = if admission.takes_bearer {
-        "Authorization: Bearer or x-api-key"
+        format!("Authorization: Bearer or {}", admission.header)
     } else {
-        "x-api-key"
+        admission.header.to_owned()
     };
     let key = api_key(request, admission).ok_or_else(|| {
         Error::new(
@@ -264,10 +266,11 @@ pub(super) fn credential(
     })
 }
 
-/// The key as it was sent. `x-api-key` goes first: a proxy may have its own use for `Authorization`.
+/// The key as it was sent. The dialect's own header goes first: a proxy may have its own use for
+/// `Authorization`.
 fn api_key<'a>(request: &'a HttpRequest, admission: &Admission) -> Option<&'a str> {
     let headers = request.headers();
-    if let Some(key) = headers.get("x-api-key") {
+    if let Some(key) = headers.get(admission.header) {
         // What is no text is no key either, but it was sent.
         return Some(key.to_str().unwrap_or("").trim());
     }
