@@ -9,11 +9,14 @@
 
 mod admin;
 mod browser;
+mod churnkey;
 mod cli;
+mod collect;
 mod crash;
 mod delivery;
 mod ingest;
 mod native;
 mod project;
 mod retain;
+mod snippet;
 mod support;

@@ -1,0 +1,2 @@
+//! ARRIVE: what the browser script posts, without a browser: what is taken, every refusal, and one event for
+//! one messageId.
