@@ -98,7 +98,7 @@ pub enum Acceptance {
 }
 
 impl Acceptance {
-    /// The event that is in the log.
+    /// The event in the log.
     pub fn id(self) -> EventId {
         match self {
             Self::Created(id) | Self::Duplicate(id) | Self::Conflict(id) => id,

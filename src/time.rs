@@ -23,12 +23,11 @@ pub fn rfc3339(unix_ms: i64) -> String {
 ///
 /// Without an offset, or outside the years 1970 to 9999, it is `None`.
 pub fn parse_with_offset(text: &str) -> Option<i64> {
-    let unix_ms = DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis();
-    within_range(unix_ms)
+    in_range(DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis())
 }
 
-/// A count of Unix milliseconds, where it lies in the years 1970 to 9999.
-pub fn within_range(unix_ms: i64) -> Option<i64> {
+/// A time, Unix milliseconds, within the years 1970 to 9999.
+pub fn in_range(unix_ms: i64) -> Option<i64> {
     (0..END_OF_9999_MS).contains(&unix_ms).then_some(unix_ms)
 }
 

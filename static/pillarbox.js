@@ -35,11 +35,11 @@
   const visitorId = refuses ? undefined : visitor();
 
   // SENDING. Events wait as text, so that a page that changes an object changes no event.
-  let waiting = [], onTheWay = 0, tries = 0, timer;
+  let waiting = [], onTheWay = 0, most = MAX_EVENTS, tries = 0, timer;
 
   const take = () => {
     let bytes = 0, count = 0;
-    while (count < waiting.length && count < MAX_EVENTS && bytes + waiting[count].size <= MAX_BYTES) {
+    while (count < waiting.length && count < most && bytes + waiting[count].size <= MAX_BYTES) {
       bytes += waiting[count++].size;
     }
     return count;
@@ -54,24 +54,27 @@
     if (onTheWay || !waiting.length) return;
     onTheWay = take();
     post('collect', bodyOf(waiting.slice(0, onTheWay))).then((answer) => {
-      if (answer.status > 499 || answer.status === 429 || answer.status === 408) throw answer.status;
-      if (!answer.ok) problem(answer);
-      return true;
+      const { status } = answer;
+      if (status > 499 || status === 429 || status === 408) throw status;
+      // One event that is refused takes the others with it, unless they go one by one.
+      if ((status === 401 || status === 422) && onTheWay > 1) most = 1;
+      else if (answer.ok) return true;
+      else return problem(answer).then(() => true);
     }).catch(() => ++tries >= MAX_TRIES).then((isOver) => {
       if (isOver) {
         waiting = waiting.slice(onTheWay);
         tries = 0;
       }
       onTheWay = 0;
-      if (waiting.length) timer = setTimeout(flush, tries && 1000 * 2 ** (tries - 1));
+      if (!waiting.length) most = MAX_EVENTS;
+      else timer = setTimeout(flush, tries && 1000 * 2 ** (tries - 1));
     });
   };
 
   const leave = () => {
     // What is on its way goes on without the page.
-    let rest = waiting.splice(onTheWay);
-    const kept = waiting;
-    waiting = rest;
+    const kept = waiting.slice(0, onTheWay);
+    waiting = waiting.slice(onTheWay);
     for (let count; waiting.length; waiting = waiting.slice(count)) {
       count = take();
       if (!navigator.sendBeacon(box + 'collect', bodyOf(waiting.slice(0, count)))) break;
@@ -80,7 +83,7 @@
   };
 
   // EVENTS
-  let who = {}, referrer = document.referrer, shown;
+  let who = {}, url, referrer = document.referrer, shown;
 
   const add = (kind, more) => {
     const text = JSON.stringify({
@@ -106,15 +109,22 @@
     event: (event, properties) => add('track', { event, properties }),
     page: (properties) => add('page', { properties }),
     identify: ({ userId, email, customerId, authHash, ...traits } = {}) => {
+      const id = (value) => value == null ? undefined : String(value);
       // Later events of this page are the same person's, with the same proof.
-      who = { userId, email, customerId, authHash };
+      who = { userId: id(userId), email: id(email), customerId: id(customerId), authHash: id(authHash) };
       add('identify', { traits });
     },
     visitorId: () => visitorId,
   };
 
   const api = (name, ...rest) => {
-    if (name === 'visitorId' || !refuses) return calls[name] ? calls[name](...rest) : warn('there is no ' + name);
+    if (refuses && name !== 'visitorId') return;
+    try {
+      return calls[name](...rest);
+    } catch (e) {
+      // The page goes on, whatever it asked for.
+      warn(name + ': ' + e.message);
+    }
   };
   api.loaded = true;
   window.pillarbox = api;
@@ -131,8 +141,9 @@
     const now = location.pathname + location.search;
     if (now === shown) return;
     shown = now;
+    if (url) referrer = url;
+    url = location.href;
     add('page');
-    referrer = location.href;
   };
   for (const change of ['pushState', 'replaceState']) {
     const original = history[change];

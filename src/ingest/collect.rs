@@ -181,8 +181,8 @@ impl<'a> Said<'a> {
         };
         let traits = object("traits", traits);
         let properties = object("properties", properties);
-        // Where the page and its referrer stand: /page/url and /page/referrer.
-        let context = object("context", context);
+        // The page and its referrer stand in here, as /page/url and /page/referrer.
+        let context = refused.optional_object("context", context);
         let occurred_at_ms = timestamp(&mut refused, "timestamp", time, "when it happened");
         let dedup_key =
             refused.optional_string("messageId", message_id, "the script's own id of the event");
@@ -193,7 +193,7 @@ impl<'a> Said<'a> {
             identifiers,
             properties,
             traits,
-            context,
+            context: context.map(Cow::Borrowed),
             replace_traits: false,
             customer_is_account: false,
             occurred_at_ms,

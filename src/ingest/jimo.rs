@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 const MAX_TRAIT_CHARS: usize = 700;
 
 const ADMISSION: Admission = Admission {
-    header: "x-api-key",
     takes_bearer: false,
     scopes: &[Scope::WriteEvents],
 };

@@ -207,8 +207,6 @@ fn too_large(cap: usize) -> Error {
 /// Who may post to an endpoint.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// The header that the key stands in.
-    pub(super) header: &'static str,
     /// Whether the key may also stand in `Authorization: Bearer`.
     pub(super) takes_bearer: bool,
     /// Any of these scopes will do; so will `admin:workspace`.
@@ -225,9 +223,9 @@ pub(super) fn credential(
     admission: &Admission,
 ) -> Result<Credential> {
     let headers = if admission.takes_bearer {
-        format!("Authorization: Bearer or {}", admission.header)
+        "Authorization: Bearer or x-api-key"
     } else {
-        admission.header.to_owned()
+        "x-api-key"
     };
     let key = api_key(request, admission).ok_or_else(|| {
         Error::new(
@@ -236,19 +234,33 @@ pub(super) fn credential(
             format!("Send an API key of the workspace in the {headers} header."),
         )
     })?;
+    admit(catalog, key, headers, admission.scopes)
+}
+
+/// The workspace behind an API key that was sent in `place`; any of `scopes` will do, and so will
+/// `admin:workspace`.
+///
+/// # Errors
+/// As [`credential`].
+pub(super) fn admit(
+    catalog: &Catalog,
+    key: &str,
+    place: &str,
+    scopes: &[Scope],
+) -> Result<Credential> {
     let known = catalog.key(&hash_token(key)).ok_or_else(|| {
         Error::new(
             Kind::Unauthorized,
             "invalid_api_key",
-            format!("The API key in {headers} is not known, or was revoked. Make a new one on the Keys page."),
+            format!("The API key in {place} is not known, or was revoked. Make a new one on the Keys page."),
         )
     })?;
     let may_write = known
         .scopes
         .iter()
-        .any(|scope| *scope == Scope::AdminWorkspace || admission.scopes.contains(scope));
+        .any(|scope| *scope == Scope::AdminWorkspace || scopes.contains(scope));
     if !may_write {
-        let scopes: Vec<_> = admission.scopes.iter().map(|s| s.as_str()).collect();
+        let scopes: Vec<_> = scopes.iter().map(|s| s.as_str()).collect();
         return Err(Error::new(
             Kind::Forbidden,
             "missing_scope",
@@ -266,11 +278,10 @@ pub(super) fn credential(
     })
 }
 
-/// The key as it was sent. The dialect's own header goes first: a proxy may have its own use for
-/// `Authorization`.
+/// The key as it was sent. `x-api-key` goes first: a proxy may have its own use for `Authorization`.
 fn api_key<'a>(request: &'a HttpRequest, admission: &Admission) -> Option<&'a str> {
     let headers = request.headers();
-    if let Some(key) = headers.get(admission.header) {
+    if let Some(key) = headers.get("x-api-key") {
         // What is no text is no key either, but it was sent.
         return Some(key.to_str().unwrap_or("").trim());
     }

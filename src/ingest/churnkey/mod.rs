@@ -6,7 +6,7 @@ mod wire;
 
 use super::browser;
 use super::fields::all_or_none;
-use super::request::{self, Admission, Bodies};
+use super::request::{self, Bodies};
 use crate::accept::Acceptor;
 use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
@@ -20,12 +20,9 @@ use crate::time::now_ms;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
-const ADMISSION: Admission = Admission {
-    header: "x-ck-api-key",
-    takes_bearer: false,
-    scopes: &[Scope::WriteEvents],
-};
-
+const SCOPES: [Scope; 1] = [Scope::WriteEvents];
+/// Holds the API key.
+const KEY_HEADER: &str = "x-ck-api-key";
 /// Names the source that events come from.
 const APP_HEADER: &str = "x-ck-app";
 
@@ -76,15 +73,24 @@ impl Sender {
     /// The sender behind both headers, which must belong together.
     fn of(request: &HttpRequest, catalog: &Catalog) -> Result<Self> {
         let received_at_ms = now_ms();
-        let credential = request::credential(request, catalog, &ADMISSION)?;
-        let app = request.headers().get(APP_HEADER).ok_or_else(|| {
-            Error::new(
-                Kind::Unauthorized,
-                "missing_app_id",
-                "Send the id of the source that the events come from in the x-ck-app header.",
-            )
-        })?;
-        let source = browser::source(catalog, app.to_str().unwrap_or("").trim(), APP_HEADER)?;
+        let header = |name, code, detail| {
+            let value = request.headers().get(name);
+            // What is no text is neither key nor id, but it was sent.
+            let text = value.map(|value| value.to_str().unwrap_or("").trim());
+            text.ok_or_else(|| Error::new(Kind::Unauthorized, code, detail))
+        };
+        let key = header(
+            KEY_HEADER,
+            "missing_api_key",
+            "Send an API key of the workspace in the x-ck-api-key header.",
+        )?;
+        let credential = request::admit(catalog, key, KEY_HEADER, &SCOPES)?;
+        let app = header(
+            APP_HEADER,
+            "missing_app_id",
+            "Send the id of the source that the events come from in the x-ck-app header.",
+        )?;
+        let source = browser::source(catalog, app, APP_HEADER)?;
         if source.workspace != credential.workspace {
             // Another workspace's source is not there for this one.
             return Err(browser::unknown_source(APP_HEADER));

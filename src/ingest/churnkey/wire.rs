@@ -5,7 +5,7 @@
 use crate::error::Result;
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
 use crate::ingest::fields::{self, Refused, given, string};
-use crate::time::{parse_or_utc, within_range};
+use crate::time::{in_range, parse_or_utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -251,7 +251,7 @@ fn event_date(refused: &mut Refused, raw: Option<&RawValue>) -> Option<i64> {
     let raw = given(raw)?;
     let time = match string(raw) {
         Some(text) => parse_or_utc(&text),
-        None => raw.get().parse().ok().and_then(within_range),
+        None => raw.get().parse().ok().and_then(in_range),
     };
     if time.is_none() {
         refused.add(

@@ -18,7 +18,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 const ADMISSION: Admission = Admission {
-    header: "x-api-key",
     takes_bearer: true,
     scopes: &[Scope::WriteEvents, Scope::WriteCustomEvents],
 };
