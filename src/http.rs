@@ -73,7 +73,7 @@ pub async fn no_such_route() -> HttpResponse {
     problem(&Error::new(
         Kind::NotFound,
         "not_found",
-        "Nothing is served at this address; events go to POST /api/v1/events, and in Jimo's dialect to POST /sse/webhook.",
+        "Nothing is served at this address; events go to POST /api/v1/events, in Jimo's dialect to POST /sse/webhook, and in Churnkey's to POST /v1/api/events/new.",
     ))
 }
 

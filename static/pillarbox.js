@@ -1,10 +1,9 @@
-// Pillarbox in the browser: <script async src="https://box.example.com/pillarbox.js" data-source="src_…"></script>
-// It posts to the box that it came from. What it does is told in the box's README.
+// Pillarbox in the browser; the README of the box that it came from says how it is used.
 (() => {
   'use strict';
-  const tag = document.currentScript || document.querySelector('script[data-source][src*="pillarbox.js"]');
-  const early = (window.pillarbox && window.pillarbox.q) || [];
-  if (!tag || (window.pillarbox && window.pillarbox.loaded)) return;
+  const tag = document.currentScript;
+  const before = window.pillarbox || {};
+  if (before.loaded) return;
   const box = new URL('.', tag.src).href;
   const source = tag.dataset.source;
   const warn = (text) => console.warn('pillarbox: ' + text);
@@ -54,7 +53,7 @@
     if (onTheWay || !waiting.length) return;
     onTheWay = take();
     post('collect', bodyOf(waiting.slice(0, onTheWay))).then((answer) => {
-      const { status } = answer;
+      const status = answer.status;
       if (status > 499 || status === 429 || status === 408) throw status;
       // One event that is refused takes the others with it, unless they go one by one.
       if ((status === 401 || status === 422) && onTheWay > 1) most = 1;
@@ -92,15 +91,15 @@
       ...who,
       ...more,
       context: {
-        page: { url: location.href, path: location.pathname, title: document.title, referrer },
+        page: { url: location.href, title: document.title, referrer },
         locale: navigator.language,
       },
       timestamp: new Date().toISOString(),
       messageId: uuid(),
     });
     const size = new Blob([text]).size + 1;
-    if (size > MAX_BYTES) return warn('an event is larger than ' + MAX_BYTES + ' bytes and was not sent');
-    if (waiting.length >= MAX_WAITING) return warn('too many events wait to be sent; this one was dropped');
+    if (size > MAX_BYTES) return warn('an event has more than ' + MAX_BYTES + ' bytes and was not sent');
+    if (waiting.length >= MAX_WAITING) return warn('too many events wait; one was not sent');
     waiting.push({ text, size });
     timer = timer || setTimeout(flush, 20);
   };
@@ -109,7 +108,7 @@
     event: (event, properties) => add('track', { event, properties }),
     page: (properties) => add('page', { properties }),
     identify: ({ userId, email, customerId, authHash, ...traits } = {}) => {
-      const id = (value) => value == null ? undefined : String(value);
+      const id = (value) => value ? String(value) : undefined;
       // Later events of this page are the same person's, with the same proof.
       who = { userId: id(userId), email: id(email), customerId: id(customerId), authHash: id(authHash) };
       add('identify', { traits });
@@ -157,5 +156,5 @@
   document.addEventListener('visibilitychange', () => document.visibilityState === 'hidden' && leave());
 
   seen();
-  for (const call of early) api(...call);
+  for (const call of before.q || []) api(...call);
 })();
