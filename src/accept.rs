@@ -102,6 +102,15 @@ pub enum Acceptance {
     Conflict(EventId),
 }
 
+impl Acceptance {
+    /// The event in the log.
+    pub fn id(self) -> EventId {
+        match self {
+            Self::Created(id) | Self::Duplicate(id) | Self::Conflict(id) => id,
+        }
+    }
+}
+
 impl Acceptor {
     /// An acceptor that writes with `writer` and tells `followers`.
     pub fn new(

@@ -47,6 +47,29 @@ pub fn in_range(unix_ms: i64) -> Option<i64> {
     (0..END_OF_9999_MS).contains(&unix_ms).then_some(unix_ms)
 }
 
+/// As [`parse_with_offset`], and also without an offset or as a date alone, which then is UTC: for a
+/// contract that shows a bare date (wire.md, "Churnkey"). Seconds may be left out where the offset is.
+pub fn parse_or_utc(text: &str) -> Option<i64> {
+    const DATE_LEN: usize = "2022-05-01".len();
+    const MINUTE_LEN: usize = "2022-05-01T12:00".len();
+    parse_with_offset(text).or_else(|| {
+        let missing = match text.len() {
+            DATE_LEN => "T00:00:00Z",
+            MINUTE_LEN => ":00Z",
+            _ => "Z",
+        };
+        parse_with_offset(&format!("{text}{missing}"))
+    })
+}
+
+/// When something happened by the box's clock, which a sender says happened at `occurred_ms` and sent at
+/// `sent_ms`, both by its own: so a clock that is wrong there, or a long wait, moves nothing.
+pub fn without_skew(received_ms: i64, sent_ms: i64, occurred_ms: i64) -> i64 {
+    received_ms
+        .saturating_sub(sent_ms.saturating_sub(occurred_ms))
+        .clamp(0, END_OF_9999_MS - 1)
+}
+
 /// As [`parse_with_offset`], for a text that must say that it is UTC (`Z` or a zero offset): Jimo's
 /// contract says UTC, and guessing would shift somebody's events (wire.md).
 pub fn parse_utc(text: &str) -> Option<i64> {
@@ -106,6 +129,51 @@ mod tests {
         ] {
             assert_eq!(parse_with_offset(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_date_alone_or_without_an_offset_is_utc() {
+        for same in [
+            "2022-05-01",
+            "2022-05-01T00:00",
+            "2022-05-01T00:00:00",
+            "2022-05-01 00:00:00",
+            "2022-05-01T00:00:00.000",
+            "2022-05-01T00:00:00Z",
+            "2022-05-01T02:00:00+02:00",
+        ] {
+            assert_eq!(parse_or_utc(same), Some(1_651_363_200_000), "{same}");
+        }
+        for wrong in [
+            "2022-5-1",
+            "2022-05-1",
+            "05/01/2022",
+            "2022-02-30",
+            "2022-05-01T24:01:00",
+            "1969-12-31",
+            "20220501",
+            "1651363200000",
+            "yesterday!",
+            "",
+        ] {
+            assert_eq!(parse_or_utc(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_moves_nothing() {
+        // A minute old when it was sent, by a clock that is an hour ahead.
+        let received = 1_704_110_400_000;
+        let sent = received + 3_600_000;
+        assert_eq!(
+            without_skew(received, sent, sent - 60_000),
+            received - 60_000
+        );
+        assert_eq!(without_skew(1_000, END_OF_9999_MS, 0), 0);
+        assert_eq!(
+            without_skew(received, 0, END_OF_9999_MS - 1),
+            END_OF_9999_MS - 1
+        );
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! What browsers on other sites need: which source they post as, whether their origin may, and the headers
 //! that let their scripts read the answer. Knows no dialect's fields.
 
+use super::fields::{given, string};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, Verification};
 use crate::id::SourceId;
+use crate::signature::is_hex_hmac;
 use crate::store::catalog::{Catalog, KnownSource};
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN, VARY,
 };
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
+use serde_json::value::RawValue;
 
 /// How long a browser may remember that it was let in, seconds.
 const PREFLIGHT_MAX_AGE_S: &str = "600";
@@ -25,13 +28,62 @@ pub(super) fn source<'a>(catalog: &'a Catalog, id: &str, field: &str) -> Result<
         .parse::<SourceId>()
         .ok()
         .and_then(|id| catalog.source(id));
-    known.ok_or_else(|| {
-        Error::new(
-            Kind::Unauthorized,
-            "unknown_source",
-            format!("{field} names no source of this box; copy the id from the Sources page."),
-        )
-    })
+    known.ok_or_else(|| unknown_source(field))
+}
+
+/// The refusal of an id that names no source, or none that this sender may know of.
+pub(super) fn unknown_source(field: &str) -> Error {
+    Error::new(
+        Kind::Unauthorized,
+        "unknown_source",
+        format!("{field} names no source of this box; copy the id from the Sources page."),
+    )
+}
+
+/// The source that a body names in its field `field`: all that a browser shows.
+///
+/// # Errors
+/// As [`source`], also where the field is left out.
+pub(super) fn named_source<'a>(
+    catalog: &'a Catalog,
+    raw: Option<&RawValue>,
+    field: &str,
+) -> Result<&'a KnownSource> {
+    let refuse = |code, detail| {
+        Err(Error::field(format!("/{field}"), code, detail).with_kind(Kind::Unauthorized))
+    };
+    match given(raw).map(string) {
+        Some(Some(id)) => source(catalog, &id, field),
+        Some(None) => refuse(
+            "wrong_type",
+            format!("{field} must be a string: the source's id."),
+        ),
+        None => refuse(
+            "required",
+            format!("{field} is required: the source's id, which stands on the Sources page."),
+        ),
+    }
+}
+
+/// What a browser proves with `hash`, which must be the HMAC of `who` under the source's identity secret.
+///
+/// # Errors
+/// [`Kind::Unauthorized`] for a hash that is not: it claims to be somebody else, or is out of date.
+pub(super) fn verification(
+    source: &KnownSource,
+    who: Option<&str>,
+    hash: Option<&str>,
+) -> Result<Verification> {
+    let Some(hash) = hash else {
+        return Ok(Verification::Unverified);
+    };
+    let key = source.identity_secret.as_bytes();
+    if who.is_some_and(|who| is_hex_hmac(key, &[who.as_bytes()], hash)) {
+        return Ok(Verification::Signed);
+    }
+    let detail = "authHash is not the lower-case hex HMAC-SHA256 of the id under this source's identity \
+        secret. Sign on your server, or leave authHash out.";
+    Err(Error::field("/authHash", "invalid_auth_hash", detail).with_kind(Kind::Unauthorized))
 }
 
 /// Refuses a page of a site that the source does not list. A request that no page made has no origin,

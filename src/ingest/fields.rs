@@ -1,8 +1,11 @@
 //! What every dialect does with a field: reads its text or its object out of the raw JSON, and refuses
-//! it by name. Knows no dialect's fields.
+//! it by name, alone or in an array of events. Knows no dialect's fields.
 
-use crate::error::FieldError;
-use crate::json;
+use crate::error::{Error, FieldError, Kind, Result};
+use crate::event::Event;
+use crate::json::{self, FromContainer, Place};
+use serde::Deserialize;
+use serde::de::{MapAccess, SeqAccess};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -91,11 +94,159 @@ pub(super) fn escaped(name: &str) -> String {
 }
 
 /// The text of a JSON string, borrowed where it has no escapes.
-fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         json::value(raw).map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))
+    }
+}
+
+// WHOLE BODIES ------------------------------------------------------------------------------
+
+/// The name of a member, borrowed where it has no escapes.
+#[derive(Deserialize)]
+pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// Reads an object whose fields `T` names; `what` says what the object is.
+///
+/// # Errors
+/// What is no JSON, and what is no object.
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
+    // A struct would be read from an array as well.
+    if !text.trim_start().starts_with('{') {
+        json::read::<&RawValue>(text)?;
+        let detail = format!("{what} must be a JSON object.");
+        return Err(Error::field("", "wrong_type", detail));
+    }
+    json::read(text)
+}
+
+/// The members of an object, for dialects that refuse those that they do not know.
+pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> FromContainer<'de> for Members<'de> {
+    fn from_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        let mut members = Vec::new();
+        while let Some((Name(name), value)) = object.next_entry()? {
+            members.push((name, value));
+        }
+        Ok(Some(Self(members)))
+    }
+}
+
+impl<'a> Members<'a> {
+    /// The values of the fields `names`, in that order; other members, and repeated ones, are refused.
+    pub(super) fn fields<const N: usize>(
+        self,
+        names: &[&str; N],
+    ) -> ([Option<&'a RawValue>; N], Refused) {
+        let mut values = [None; N];
+        let mut refused = Refused::default();
+        for (name, value) in self.0 {
+            match names.iter().position(|known| *known == name) {
+                Some(at) if values[at].is_none() => values[at] = Some(value),
+                Some(_) => {
+                    let detail = format!("{name} is given more than once.");
+                    refused.add(&name, "duplicate_field", detail);
+                }
+                None => {
+                    // Enough to recognise it by; the pointer has it whole.
+                    let start: String = name.chars().take(40).collect();
+                    let known = names.join(", ");
+                    let detail = format!("There is no field {start}; the fields are {known}.");
+                    refused.add(&escaped(&name), "unknown_field", detail);
+                }
+            }
+        }
+        (values, refused)
+    }
+}
+
+/// The items of an array. Of more than `MAX`, one too many is kept, to tell; the rest would only cost
+/// memory.
+#[derive(Debug)]
+pub(super) struct Items<'a, const MAX: usize>(pub(super) Vec<&'a RawValue>);
+
+impl<'de, const MAX: usize> FromContainer<'de> for Items<'de, MAX> {
+    fn from_array<A: SeqAccess<'de>>(mut array: A) -> Result<Option<Self>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = array.next_element()? {
+            if items.len() <= MAX {
+                items.push(item);
+            }
+        }
+        Ok(Some(Self(items)))
+    }
+}
+
+/// The 1 to `MAX` events of an array that stands at `pointer` in the body.
+///
+/// # Errors
+/// What is no JSON, no array, empty, or longer.
+pub(super) fn events<'a, const MAX: usize>(
+    text: &'a str,
+    pointer: &str,
+) -> Result<Vec<&'a RawValue>> {
+    let refuse = |code, detail: String| Err(Error::field(pointer, code, detail));
+    match json::read::<Place<Items<'a, MAX>>>(text)? {
+        Place(None) => refuse(
+            "wrong_type",
+            format!("An array of 1 to {MAX} events belongs here."),
+        ),
+        Place(Some(Items(items))) if items.is_empty() => refuse(
+            "required",
+            "The array of events is empty; send at least one.".to_owned(),
+        ),
+        Place(Some(Items(items))) if items.len() > MAX => refuse(
+            "too_many_events",
+            format!(
+                "There are more than {MAX} events; nothing was stored. Send the rest in another request."
+            ),
+        ),
+        Place(Some(Items(items))) => Ok(items),
+    }
+}
+
+/// All events of an array that stands at `pointer` in the body; or, where any is refused, what is wrong
+/// with each, so that nothing is stored.
+///
+/// # Errors
+/// The refusals with their places in the array. One of another kind, such as a signature that is wrong, is
+/// told alone.
+pub(super) fn all_or_none(
+    pointer: &str,
+    events: impl Iterator<Item = Result<Event>>,
+) -> Result<Vec<Event>> {
+    let mut taken = Vec::with_capacity(events.size_hint().0);
+    let mut refused = Vec::new();
+    for (index, event) in events.enumerate() {
+        match event {
+            Ok(event) => taken.push(event),
+            Err(error) if error.field_errors().is_empty() => return Err(error),
+            Err(error) => {
+                let placed = error.field_errors().iter().map(|field| {
+                    let pointer = format!("{pointer}/{index}{}", field.pointer);
+                    FieldError {
+                        detail: format!("{pointer}: {} Nothing was stored.", field.detail),
+                        pointer,
+                        code: field.code,
+                    }
+                });
+                if error.kind() != Kind::Invalid {
+                    return Err(Error::fields(placed.collect()).with_kind(error.kind()));
+                }
+                refused.extend(placed);
+            }
+        }
+        if refused.len() >= MAX_REFUSALS {
+            break;
+        }
+    }
+    if refused.is_empty() {
+        Ok(taken)
+    } else {
+        Err(Error::fields(refused))
     }
 }

@@ -1,12 +1,15 @@
-//! ARRIVE: the ways in. One route table; each dialect is one file that turns bytes into a
+//! ARRIVE: the ways in. One route table; each dialect is one file or folder that turns bytes into a
 //! [`RawEvent`](crate::event::RawEvent) and decides nothing.
 
 mod browser;
+mod churnkey;
+mod collect;
 mod fields;
 mod jimo;
 mod native;
 mod request;
 mod segment;
+mod snippet;
 mod stripe;
 
 pub use request::{Bodies, Limits};
@@ -14,36 +17,52 @@ pub use segment::PublicUrl;
 
 use crate::http::method_not_allowed;
 use actix_web::http::Method;
-use actix_web::web;
+use actix_web::middleware::Compress;
+use actix_web::{Resource, guard, web};
 
 /// The routes of every dialect.
 pub fn configure(routes: &mut web::ServiceConfig) {
     routes
         .service(
-            web::resource("/api/v1/events")
-                .route(web::post().to(native::receive))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+            takes("POST", web::resource("/api/v1/events")).route(web::post().to(native::receive)),
         )
+        .service(takes("POST", web::resource("/sse/webhook")).route(web::post().to(jimo::receive)))
         .service(
-            web::resource("/sse/webhook")
-                .route(web::post().to(jimo::receive))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+            takes("POST", web::resource("/in/stripe/{source}"))
+                .route(web::post().to(stripe::receive)),
         )
+        .configure(churnkey::configure)
         .service(
-            web::resource(segment::CALLS)
+            takes("POST, OPTIONS", web::resource(segment::CALLS))
                 .route(web::post().to(segment::receive))
-                .route(web::method(Method::OPTIONS).to(browser::preflight))
-                .default_service(web::to(|| async { method_not_allowed("POST, OPTIONS") })),
+                .route(web::method(Method::OPTIONS).to(browser::preflight)),
         )
         .service(
-            web::resource("/v1/projects/{write_key}/settings")
-                .route(web::get().to(segment::settings))
-                .route(web::method(Method::OPTIONS).to(browser::preflight))
-                .default_service(web::to(|| async { method_not_allowed("GET, OPTIONS") })),
+            takes(
+                "GET, OPTIONS",
+                web::resource("/v1/projects/{write_key}/settings"),
+            )
+            .route(web::get().to(segment::settings))
+            .route(web::method(Method::OPTIONS).to(browser::preflight)),
         )
         .service(
-            web::resource("/in/stripe/{source}")
-                .route(web::post().to(stripe::receive))
-                .default_service(web::to(|| async { method_not_allowed("POST") })),
+            takes("POST, OPTIONS", web::resource("/collect"))
+                .route(web::post().to(collect::receive))
+                .route(web::method(Method::OPTIONS).to(browser::preflight)),
+        )
+        .service(
+            web::resource("/pillarbox.js")
+                .wrap(Compress::default())
+                .route(
+                    web::route()
+                        .guard(guard::Any(guard::Get()).or(guard::Head()))
+                        .to(snippet::serve),
+                )
+                .default_service(web::to(|| async { method_not_allowed("GET, HEAD") })),
         );
+}
+
+/// An endpoint that refuses every method but those that are named.
+fn takes(methods: &'static str, endpoint: Resource) -> Resource {
+    endpoint.default_service(web::to(move || async move { method_not_allowed(methods) }))
 }

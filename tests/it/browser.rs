@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a browser may take for one thing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program on the search path; the test fails without it, since a skipped test proves nothing.
 pub(crate) fn program(name: &str) -> PathBuf {
@@ -59,6 +60,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
+    /// Starts both.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let driver = Process::start(
@@ -80,6 +82,7 @@ impl Browser {
         }
     }
 
+    /// A window of it.
     pub(crate) async fn client(&self) -> Client {
         let profile = format!(
             "--user-data-dir={}",
@@ -109,7 +112,7 @@ impl Browser {
     }
 
     /// What the browser's console said since it was last asked.
-    async fn console(&self, client: &Client) -> Vec<String> {
+    pub(crate) async fn console(&self, client: &Client) -> Vec<String> {
         let session = client.session_id().await.unwrap().unwrap();
         let url = format!("{}/session/{session}/se/log", self.driver_url);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -162,6 +165,7 @@ async fn type_into(client: &Client, selector: &str, text: &str) {
         .unwrap();
 }
 
+/// Runs an asynchronous test to its end.
 pub(crate) fn run<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

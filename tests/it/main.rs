@@ -9,7 +9,9 @@
 
 mod admin;
 mod browser;
+mod churnkey;
 mod cli;
+mod collect;
 mod crash;
 mod delivery;
 mod ingest;
@@ -19,5 +21,6 @@ mod project;
 mod retain;
 mod segment;
 mod segment_sdk;
+mod snippet;
 mod stripe;
 mod support;

@@ -3,10 +3,9 @@
 
 use crate::error::{Error, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
-use crate::ingest::fields::{Refused, escaped, given};
+use crate::ingest::fields::{Name, Refused, escaped, given};
 use crate::json::{self, FromContainer, Place};
 use crate::time::parse_with_offset;
-use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -111,10 +110,6 @@ impl<'de> FromContainer<'de> for Events<'de> {
         Ok(Some(Self(events)))
     }
 }
-
-/// The name of a member, borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 // ONE EVENT ---------------------------------------------------------------------------------
 

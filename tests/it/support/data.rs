@@ -1,9 +1,12 @@
 //! A data folder: the commands that work on it, and read-only counts from its file.
 
 use super::server::{Options, Server, pillarbox};
-use pillarbox::id::EventId;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use pillarbox::id::{EventId, SourceId};
+use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
+use sha2::Sha256;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +39,25 @@ pub(crate) struct MadeWebhook {
     pub(crate) id: String,
     /// `whsec_…`
     pub(crate) secret: String,
+}
+
+/// A source that a command made.
+#[derive(Debug, Clone)]
+pub(crate) struct MadeSource {
+    /// `src_…`
+    pub(crate) id: String,
+    /// Signs browser identities.
+    pub(crate) secret: String,
+}
+
+impl MadeSource {
+    /// The lower-case hex HMAC of an id, as an app's server makes it for its pages.
+    pub(crate) fn sign(&self, id: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).unwrap();
+        mac.update(id.as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// One delivery as it stands in the file.
@@ -200,6 +222,82 @@ impl Data {
             id: text(&made, "id"),
             secret: text(&made, "secret"),
         }
+    }
+
+    /// Makes a source that pages of these origins may post as.
+    #[track_caller]
+    pub(crate) fn source(&self, workspace: &str, origins: &[&str]) -> MadeSource {
+        let made = self.json(&[
+            "source",
+            "create",
+            "Site",
+            "--workspace",
+            workspace,
+            "--json",
+        ]);
+        let source = MadeSource {
+            id: text(&made, "id"),
+            secret: text(&made, "identity_secret"),
+        };
+        let origins = serde_json::to_string(origins).unwrap();
+        self.set_source(&source, "origins", &origins);
+        source
+    }
+
+    /// Writes a column of a source, as another process would.
+    pub(crate) fn set_source(&self, source: &MadeSource, column: &str, value: &dyn ToSql) {
+        let id = source.id.parse::<SourceId>().unwrap().as_i64();
+        let connection = Connection::open(self.file()).unwrap();
+        connection
+            .busy_timeout(std::time::Duration::from_secs(5))
+            .unwrap();
+        let changed = connection
+            .execute(
+                &format!("UPDATE source SET {column} = ?1 WHERE id = ?2"),
+                rusqlite::params![value, id],
+            )
+            .unwrap();
+        assert_eq!(changed, 1, "no source {}", source.id);
+    }
+
+    /// Every event in the log, in its order: what is there of each, objects as their JSON text.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        const COLUMNS: [&str; 15] = [
+            "kind",
+            "name",
+            "user_id",
+            "visitor_id",
+            "email",
+            "customer_id",
+            "group_id",
+            "properties",
+            "traits",
+            "context",
+            "verification",
+            "dedup_key",
+            "customer_is_account",
+            "occurred_at_ms",
+            "received_at_ms",
+        ];
+        let connection = self.open();
+        let sql = format!("SELECT {} FROM event ORDER BY id", COLUMNS.join(", "));
+        let mut statement = connection.prepare(&sql).unwrap();
+        statement
+            .query_map([], |row| {
+                let mut event = serde_json::Map::new();
+                for (at, column) in COLUMNS.iter().enumerate() {
+                    let value = match row.get_ref(at)? {
+                        ValueRef::Null => continue,
+                        ValueRef::Integer(number) => number.into(),
+                        text => text.as_str().unwrap().into(),
+                    };
+                    event.insert((*column).to_owned(), value);
+                }
+                Ok(Value::Object(event))
+            })
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
     }
 
     /// The file, to be read only.
