@@ -65,6 +65,8 @@ pub mod secret;
 
 pub mod event;
 
+pub mod channel;
+
 pub mod json;
 
 pub mod id;

@@ -91,7 +91,7 @@ pub(super) fn escaped(name: &str) -> String {
 }
 
 /// The text of a JSON string, borrowed where it has no escapes.
-fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         json::value(raw).map(Cow::Owned)

@@ -1,6 +1,7 @@
 //! ARRIVE: the ways in. One route table; each dialect is one file that turns bytes into a
 //! [`RawEvent`](crate::event::RawEvent) and decides nothing.
 
+mod context;
 mod fields;
 mod jimo;
 mod native;
