@@ -26,7 +26,9 @@ mod webhook_form;
 mod webhooks;
 mod workspaces;
 
+pub use csrf::comes_from_our_pages;
 pub use gate::Gate;
+pub use session::{Member, member};
 pub use settings::Settings;
 pub use setup::SetupToken;
 

@@ -143,6 +143,14 @@ impl<'a> Touch<'a> {
         self
     }
 
+    /// Names sites of the sender's own by their URLs or origins.
+    #[must_use]
+    pub fn with_own_sites<'b>(mut self, urls: impl Iterator<Item = &'b str>) -> Self {
+        let hosts = urls.filter_map(|url| host_of(&Url::parse(url).ok()?));
+        self.own_hosts.extend(hosts);
+        self
+    }
+
     /// The host or the name that the visitor came from, in lower case.
     fn origin(&self) -> Option<String> {
         let named = word(self.source.as_deref());
@@ -465,5 +473,9 @@ mod tests {
             OrganicSearch
         );
         assert_eq!(channel(&page()), PaidSearch);
+        let from_own = Touch::of_page(None, said("https://docs.example.com/"));
+        assert_eq!(channel(&from_own), Referral);
+        let known = from_own.with_own_sites(["*", "https://www.example.com"].into_iter());
+        assert_eq!(channel(&known), Direct);
     }
 }

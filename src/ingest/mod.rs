@@ -3,10 +3,13 @@
 
 mod context;
 mod fields;
+mod funnelfizz;
 mod jimo;
 mod native;
+mod quota;
 mod request;
 
+pub use quota::EventQuota;
 pub use request::{Bodies, Limits};
 
 use crate::http::method_not_allowed;
@@ -23,6 +26,11 @@ pub fn configure(routes: &mut web::ServiceConfig) {
         .service(
             web::resource("/sse/webhook")
                 .route(web::post().to(jimo::receive))
+                .default_service(web::to(|| async { method_not_allowed("POST") })),
+        )
+        .service(
+            web::resource("/api/tracking/server-events")
+                .route(web::post().to(funnelfizz::receive))
                 .default_service(web::to(|| async { method_not_allowed("POST") })),
         );
 }
