@@ -45,6 +45,10 @@ pub mod normalize;
 
 pub mod message;
 
+pub mod snippets;
+
+pub mod source;
+
 pub mod webhook;
 
 pub mod delivery;

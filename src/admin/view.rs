@@ -37,6 +37,8 @@ pub(super) enum Section {
     Webhooks,
     /// What left.
     Deliveries,
+    /// Who sends.
+    Sources,
     /// Who may send.
     Keys,
 }
@@ -136,6 +138,7 @@ fn rail(membership: &Membership, section: Section) -> Vec<Entry> {
         (Section::Deliveries, "/deliveries", "Deliveries", "send"),
     ];
     if membership.role >= Role::Admin {
+        sections.push((Section::Sources, "/sources", "Sources", "globe"));
         sections.push((Section::Keys, "/keys", "API keys", "key"));
     }
     let base = base(membership);
