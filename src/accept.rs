@@ -15,6 +15,7 @@ use crate::store::writer::{Weight, Writer};
 use crate::webhook::{Format, WebhookState};
 use bytes::Bytes;
 use rusqlite::Connection;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
@@ -111,6 +112,31 @@ impl Acceptance {
     }
 }
 
+/// Why none of several events was taken: the one at `index` says something else than another under its
+/// key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Its place among them.
+    pub index: usize,
+    /// The one in the log; `None` when it stands among them too.
+    pub earlier: Option<EventId>,
+}
+
+/// What became of events that are taken all together or not at all.
+pub type Placed = std::result::Result<Vec<EventId>, Contradiction>;
+
+/// The first event that contradicts one before it.
+fn contradiction(events: &[Event]) -> Option<usize> {
+    let mut known: HashMap<&str, &Event> = HashMap::new();
+    events.iter().position(|event| {
+        let Some(key) = event.dedup_key.as_deref() else {
+            return false;
+        };
+        let first = *known.entry(key).or_insert(event);
+        !event.says_the_same_as(first)
+    })
+}
+
 impl Acceptor {
     /// An acceptor that writes with `writer` and tells `followers`.
     pub fn new(
@@ -136,6 +162,32 @@ impl Acceptor {
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
     pub async fn accept(&self, events: Vec<Event>) -> Result<Vec<Acceptance>> {
+        self.submit(events, Parts::place_each).await
+    }
+
+    /// [`Acceptor::accept`] for events of which either all are in the log afterwards or none of these:
+    /// their ids in order, of a duplicate the first one's.
+    ///
+    /// # Errors
+    /// As [`Acceptor::accept`]; and what stands in the way, within the result.
+    pub async fn accept_all(&self, events: Vec<Event>) -> Result<Placed> {
+        match contradiction(&events) {
+            Some(index) => Ok(Err(Contradiction {
+                index,
+                earlier: None,
+            })),
+            None => self.submit(events, Parts::place_all).await,
+        }
+    }
+
+    /// Hands events to the writer in one piece, and tells who follows the log of what is owed.
+    async fn submit<T: Send + 'static>(
+        &self,
+        events: Vec<Event>,
+        place: impl Fn(&Parts, &Connection, &mut [StoredEvent], &mut Vec<OwedDelivery>) -> Result<T>
+        + Send
+        + 'static,
+    ) -> Result<T> {
         if events.iter().any(|event| event.dedup_key.is_some()) {
             self.0.window.loaded().await;
         }
@@ -145,23 +197,20 @@ impl Acceptor {
         };
         let (parts, told) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let mut waiting: Vec<_> = events.into_iter().map(unplaced).collect();
-        let (outcomes, _) = self
+        let (outcome, _) = self
             .0
             .writer
             .append(
                 weight,
                 move |connection| {
                     let mut fresh = Vec::new();
-                    let outcomes = waiting
-                        .iter_mut()
-                        .map(|stored| parts.place(connection, stored, &mut fresh))
-                        .collect::<Result<Vec<_>>>()?;
-                    Ok((outcomes, fresh))
+                    let outcome = place(&parts, connection, &mut waiting, &mut fresh)?;
+                    Ok((outcome, fresh))
                 },
                 move |(_, fresh)| told.followers.tell(fresh),
             )
             .await?;
-        Ok(outcomes)
+        Ok(outcome)
     }
 
     /// [`Acceptor::accept`] for an event without a key, which is always new.
@@ -213,24 +262,64 @@ impl Parts {
         stored: &mut StoredEvent,
         fresh: &mut Vec<OwedDelivery>,
     ) -> Result<Acceptance> {
-        let event = &stored.event;
+        if let Some(known) = self.known(connection, &stored.event)? {
+            return Ok(known);
+        }
+        self.append(connection, stored, fresh)?;
+        if let Some(key) = &stored.event.dedup_key {
+            let hash = self.window.hash(stored.event.workspace, key);
+            self.window.remember(hash, stored.id);
+        }
+        Ok(Acceptance::Created(stored.id))
+    }
+
+    /// What is in the log already under an event's key.
+    fn known(&self, connection: &Connection, event: &Event) -> Result<Option<Acceptance>> {
         let Some(key) = &event.dedup_key else {
-            self.append(connection, stored, fresh)?;
-            return Ok(Acceptance::Created(stored.id));
+            return Ok(None);
         };
-        let hash = self.window.hash(event.workspace, key);
-        if let Some(id) = self.window.seen(hash)
-            && let Some(earlier) = events::with_key(connection, event.workspace, id, key)?
-        {
-            return Ok(if event.says_the_same_as(&earlier.event) {
+        let Some(id) = self.window.seen(self.window.hash(event.workspace, key)) else {
+            return Ok(None);
+        };
+        let earlier = events::with_key(connection, event.workspace, id, key)?;
+        Ok(earlier.map(|earlier| {
+            if event.says_the_same_as(&earlier.event) {
                 Acceptance::Duplicate(id)
             } else {
                 Acceptance::Conflict(id)
-            });
+            }
+        }))
+    }
+
+    /// Appends each event, unless its key says that it is in the log already.
+    fn place_each(
+        &self,
+        connection: &Connection,
+        waiting: &mut [StoredEvent],
+        fresh: &mut Vec<OwedDelivery>,
+    ) -> Result<Vec<Acceptance>> {
+        waiting
+            .iter_mut()
+            .map(|stored| self.place(connection, stored, fresh))
+            .collect()
+    }
+
+    /// As [`Parts::place_each`], but none when one of them contradicts the log. Looks at all of them
+    /// first, so that nothing must be taken back.
+    fn place_all(
+        &self,
+        connection: &Connection,
+        waiting: &mut [StoredEvent],
+        fresh: &mut Vec<OwedDelivery>,
+    ) -> Result<Placed> {
+        for (index, stored) in waiting.iter().enumerate() {
+            if let Some(Acceptance::Conflict(id)) = self.known(connection, &stored.event)? {
+                let earlier = Some(id);
+                return Ok(Err(Contradiction { index, earlier }));
+            }
         }
-        self.append(connection, stored, fresh)?;
-        self.window.remember(hash, stored.id);
-        Ok(Acceptance::Created(stored.id))
+        let placed = self.place_each(connection, waiting, fresh)?;
+        Ok(Ok(placed.into_iter().map(Acceptance::id).collect()))
     }
 
     /// Gives an event its place in the log, here, on the one writer, so that the log's order is the

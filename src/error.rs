@@ -52,6 +52,7 @@ struct Inner {
     code: &'static str,
     message: String,
     fields: Vec<FieldError>,
+    retry_after_s: Option<i64>,
     source: Option<anyhow::Error>,
 }
 
@@ -70,6 +71,7 @@ impl Error {
             code,
             message: message.into(),
             fields: Vec::new(),
+            retry_after_s: None,
             source: None,
         }))
     }
@@ -128,6 +130,13 @@ impl Error {
         .with_source(source)
     }
 
+    /// Says after how many seconds trying again may help.
+    #[must_use]
+    pub fn with_retry_after_s(mut self, seconds: i64) -> Self {
+        self.0.retry_after_s = Some(seconds);
+        self
+    }
+
     /// Attaches what the operator's log should say.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<anyhow::Error>) -> Self {
@@ -153,6 +162,11 @@ impl Error {
     /// The refused fields, if it is about fields.
     pub fn field_errors(&self) -> &[FieldError] {
         &self.0.fields
+    }
+
+    /// Seconds after which trying again may help, where that is known.
+    pub fn retry_after_s(&self) -> Option<i64> {
+        self.0.retry_after_s
     }
 
     /// The operator's side of it.

@@ -1,6 +1,7 @@
 //! The one canonical event, and what a dialect hands in before it is one. Data only: the rules
 //! that turn a [`RawEvent`] into an [`Event`] are in `normalize.rs`.
 
+use crate::channel::Touch;
 use crate::error::FieldError;
 use crate::id::{ApiKeyId, EventId, SourceId, WorkspaceId};
 use std::borrow::Cow;
@@ -161,6 +162,8 @@ pub struct RawEvent<'a> {
     pub customer_is_account: bool,
     /// When it happened, Unix milliseconds; `None` is "now".
     pub occurred_at_ms: Option<i64>,
+    /// How whoever it is about came, where it says anything of that.
+    pub touch: Option<Touch<'a>>,
     /// The sender's own id of the event: the same one again is the same event.
     pub dedup_key: Option<Cow<'a, str>>,
     /// What the dialect calls its fields.

@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 
 /// What a caller who was turned away for now should wait.
-pub const RETRY_AFTER_S: u32 = 1;
+pub const RETRY_AFTER_S: i64 = 1;
 
 /// The status of a kind of error.
 pub fn status(kind: Kind) -> StatusCode {
@@ -37,7 +37,8 @@ pub fn begin(error: &Error) -> HttpResponseBuilder {
     }
     let mut response = HttpResponse::build(status);
     if matches!(error.kind(), Kind::Unavailable | Kind::Full | Kind::TooMany) {
-        response.insert_header((RETRY_AFTER, RETRY_AFTER_S.to_string()));
+        let seconds = error.retry_after_s().unwrap_or(RETRY_AFTER_S);
+        response.insert_header((RETRY_AFTER, seconds.to_string()));
     }
     response
 }
@@ -127,5 +128,7 @@ mod tests {
     fn who_should_come_back_hears_when() {
         let response = problem(&Error::new(Kind::Unavailable, "queue_full", "Try again."));
         assert_eq!(response.headers().get("retry-after").unwrap(), "1");
+        let later = Error::new(Kind::TooMany, "too_many", "Wait.").with_retry_after_s(60);
+        assert_eq!(problem(&later).headers().get("retry-after").unwrap(), "60");
     }
 }

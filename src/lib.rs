@@ -49,6 +49,10 @@ pub mod normalize;
 
 pub mod message;
 
+pub mod snippets;
+
+pub mod source;
+
 pub mod webhook;
 
 pub mod delivery;
@@ -68,6 +72,8 @@ pub mod password;
 pub mod secret;
 
 pub mod event;
+
+pub mod channel;
 
 pub mod json;
 

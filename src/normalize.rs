@@ -1,6 +1,7 @@
 //! From what a dialect understood to the canonical event, or a refusal that names the field.
 //! The rules that hold for every dialect stand here once; a dialect decides none of them.
 
+use crate::channel::channel;
 use crate::error::{Error, FieldError, Result};
 use crate::event::{Credential, Event, EventKind, FieldNames, Identifiers, RawEvent};
 use std::borrow::Cow;
@@ -62,7 +63,7 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         occurred_at_ms: raw.occurred_at_ms.unwrap_or(received_at_ms),
         received_at_ms,
         verification: credential.verification,
-        channel: None,
+        channel: raw.touch.map(|touch| channel(&touch).as_str().into()),
         dedup_key,
     };
     if event.text_bytes() > MAX_EVENT_BYTES {
@@ -212,6 +213,7 @@ mod tests {
             replace_traits: false,
             customer_is_account: false,
             occurred_at_ms: None,
+            touch: None,
             dedup_key: None,
             names: &NAMES,
             refused: Vec::new(),

@@ -140,6 +140,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let share = share(Shared {
         acceptor: web::Data::new(acceptor),
         bodies: web::Data::new(ingest::Bodies::new(config.ingest_limits())),
+        quota: web::Data::new(ingest::EventQuota::default()),
         catalog: web::Data::new(catalog.clone()),
         writer: web::Data::new(writer.clone()),
         readers: web::Data::new(readers),
@@ -254,6 +255,7 @@ fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {
 struct Shared {
     acceptor: web::Data<Acceptor>,
     bodies: web::Data<ingest::Bodies>,
+    quota: web::Data<ingest::EventQuota>,
     catalog: web::Data<CatalogHandle>,
     writer: web::Data<Writer>,
     readers: web::Data<Readers>,
@@ -272,6 +274,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
     move |app| {
         app.app_data(shared.acceptor.clone())
             .app_data(shared.bodies.clone())
+            .app_data(shared.quota.clone())
             .app_data(shared.catalog.clone())
             .app_data(shared.writer.clone())
             .app_data(shared.readers.clone())

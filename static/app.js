@@ -94,7 +94,7 @@
 
   // Keys ----------------------------------------------------------------------------------------
   const base = document.body.dataset.base;
-  const places = { o: "", e: "/events", p: "/profiles", w: "/webhooks", d: "/deliveries", k: "/keys" };
+  const places = { o: "", e: "/events", p: "/profiles", w: "/webhooks", d: "/deliveries", s: "/sources", k: "/keys" };
   const help = document.getElementById("help");
   const on = document.getElementById("keys-on");
   // A browser may refuse the storage; then the keys are on, for as long as the page stands.

@@ -10,7 +10,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HOST, HeaderMap, ORIGIN};
 use actix_web::middleware::Next;
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
@@ -27,10 +27,7 @@ pub(super) async fn guard(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
     );
-    let public_origin = request
-        .app_data::<web::Data<Settings>>()
-        .map(|settings| settings.public_url.origin().ascii_serialization());
-    if is_safe || is_our_own(request.headers(), public_origin.as_deref()) {
+    if is_safe || comes_from_our_pages(request.request()) {
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let refusal = Error::new(
@@ -42,6 +39,14 @@ pub(super) async fn guard(
     Ok(request
         .into_response(error_page(&refusal))
         .map_into_right_body())
+}
+
+/// Whether a browser says that one of our own pages sent the request.
+pub fn comes_from_our_pages(request: &HttpRequest) -> bool {
+    let public_origin = request
+        .app_data::<web::Data<Settings>>()
+        .map(|settings| settings.public_url.origin().ascii_serialization());
+    is_our_own(request.headers(), public_origin.as_deref())
 }
 
 fn is_our_own(headers: &HeaderMap, public_origin: Option<&str>) -> bool {

@@ -20,6 +20,10 @@ pub(super) enum Said {
     ActivatedDiscarded,
     /// A webhook is gone.
     Deleted,
+    /// A source was changed.
+    SourceSaved,
+    /// What Stripe signs with is kept.
+    StripeSecretKept,
     /// A key does not work any more.
     Revoked,
     /// An attempt was asked for.
@@ -32,7 +36,7 @@ pub(super) enum Said {
     LimitSet,
 }
 
-const ALL: [(Said, &str); 11] = [
+const ALL: [(Said, &str); 13] = [
     (Said::Undoing, "undoing"),
     (Said::FunnelSaved, "funnel-saved"),
     (Said::LimitSet, "limit-set"),
@@ -42,6 +46,8 @@ const ALL: [(Said, &str); 11] = [
     (Said::ActivatedSent, "activated-sent"),
     (Said::ActivatedDiscarded, "activated-discarded"),
     (Said::Deleted, "deleted"),
+    (Said::SourceSaved, "source-saved"),
+    (Said::StripeSecretKept, "stripe-secret-kept"),
     (Said::Revoked, "revoked"),
     (Said::Retrying, "retrying"),
 ];
@@ -99,6 +105,11 @@ impl Flash {
             (Said::Deleted, 0) => "The webhook is deleted.".to_owned(),
             (Said::Deleted, _) => {
                 format!("The webhook is deleted; {deliveries} that were owed are cancelled.")
+            }
+            (Said::SourceSaved, _) => "The source was saved.".to_owned(),
+            (Said::StripeSecretKept, _) => {
+                "Stripe's signing secret is kept. Events that it signs are taken from now on."
+                    .to_owned()
             }
             (Said::Revoked, _) => {
                 "The key is revoked. The next request with it is refused.".to_owned()

@@ -24,12 +24,15 @@ mod profiles;
 mod session;
 mod settings;
 mod setup;
+mod sources;
 mod view;
 mod webhook_form;
 mod webhooks;
 mod workspaces;
 
+pub use csrf::comes_from_our_pages;
 pub use gate::Gate;
+pub use session::{Member, member};
 pub use settings::Settings;
 pub use setup::SetupToken;
 
@@ -56,6 +59,7 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
             .configure(doors)
             .configure(looking)
             .configure(changing)
+            .configure(senders)
             .default_service(web::to(missing)),
     );
 }
@@ -142,6 +146,25 @@ fn changing(cfg: &mut web::ServiceConfig) {
         at("/w/{workspace}/webhooks/{id}/delete")
             .route(get().to(webhooks::ask_delete))
             .route(post().to(webhooks::delete)),
+    );
+}
+
+fn senders(cfg: &mut web::ServiceConfig) {
+    cfg.service(
+        at("/w/{workspace}/sources")
+            .route(get().to(sources::list))
+            .route(post().to(sources::create)),
+    )
+    .service(
+        at("/w/{workspace}/sources/{id}")
+            .route(get().to(sources::show))
+            .route(post().to(sources::save)),
+    )
+    .service(at("/w/{workspace}/sources/{id}/stripe").route(post().to(sources::set_stripe_secret)))
+    .service(
+        at("/w/{workspace}/sources/{id}/rotate")
+            .route(get().to(sources::ask_rotate))
+            .route(post().to(sources::rotate)),
     )
     .service(
         at("/w/{workspace}/funnels")

@@ -6,8 +6,8 @@ use super::csrf;
 use super::desk::Desk;
 use super::settings::Settings;
 use crate::access::Role;
-use crate::error::{Error, Result};
-use crate::id::UserId;
+use crate::error::{Error, Kind, Result};
+use crate::id::{UserId, WorkspaceId};
 use crate::secret::{self, TokenHash};
 use crate::store::access::{self, Membership, User};
 use actix_web::cookie::{Cookie, SameSite};
@@ -121,6 +121,41 @@ impl Visitor {
     pub(super) fn base(&self) -> String {
         base(&self.membership)
     }
+}
+
+/// A member who is signed in, as a way in knows them that takes a session instead of a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// Where.
+    pub workspace: WorkspaceId,
+    /// What the person may do there.
+    pub role: Role,
+}
+
+/// The member behind the request's cookie, of the workspace that `reference` names.
+///
+/// # Errors
+/// [`Kind::Unauthorized`] when nobody is signed in; [`Kind::NotFound`] as [`access::membership`].
+pub async fn member(request: &HttpRequest, reference: String) -> Result<Member> {
+    let person = find(request).await?.ok_or_else(|| {
+        Error::new(
+            Kind::Unauthorized,
+            "not_signed_in",
+            "Nobody is signed in with this request's cookie, or the session has ended; sign in again.",
+        )
+    })?;
+    let user = person.user.id;
+    let membership = person
+        .desk
+        .read(move |connection| access::membership(connection, &reference, user))
+        .await?;
+    Ok(Member {
+        user,
+        workspace: membership.workspace,
+        role: membership.role,
+    })
 }
 
 /// The path of a workspace's overview.

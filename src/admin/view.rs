@@ -39,6 +39,8 @@ pub(super) enum Section {
     Webhooks,
     /// What left.
     Deliveries,
+    /// Who sends.
+    Sources,
     /// Who may send.
     Keys,
     /// What holds for the whole workspace.
@@ -141,6 +143,7 @@ fn rail(membership: &Membership, section: Section) -> Vec<Entry> {
         (Section::Deliveries, "/deliveries", "Deliveries", "send"),
     ];
     if membership.role >= Role::Admin {
+        sections.push((Section::Sources, "/sources", "Sources", "globe"));
         sections.push((Section::Keys, "/keys", "API keys", "key"));
         sections.push((Section::Settings, "/settings", "Settings", "sliders"));
     }

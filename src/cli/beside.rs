@@ -32,6 +32,15 @@ pub(super) fn change<T>(
     Ok(outcome)
 }
 
+/// Reads something, whether or not a server runs beside it.
+pub(super) fn read<T>(
+    which: &BoxOptions,
+    work: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> anyhow::Result<T> {
+    let files = Files::prepare(&Config::data_dir(which)?)?;
+    Ok(work(&files.open_beside()?)?)
+}
+
 /// Ids of this command: a node of its own, so that they never meet the server's.
 fn command_ids(connection: &Connection) -> Result<IdGenerator, Error> {
     store::id_generator(connection, fastrand::u16(1..=NODE_MAX))

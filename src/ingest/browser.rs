@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, Verification};
 use crate::id::SourceId;
 use crate::signature::is_hex_hmac;
+use crate::source::ANY_ORIGIN;
 use crate::store::catalog::{Catalog, KnownSource};
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -16,8 +17,6 @@ use serde_json::value::RawValue;
 
 /// How long a browser may remember that it was let in, seconds.
 const PREFLIGHT_MAX_AGE_S: &str = "600";
-/// The word in a source's list that lets every origin in.
-pub(super) const ANY_ORIGIN: &str = "*";
 
 /// The source with this public id, which the request names in a field or header called `field`.
 ///

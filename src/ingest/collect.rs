@@ -3,6 +3,7 @@
 //! answer; what the script does is in `static/pillarbox.js`.
 
 use super::browser;
+use super::context::touch;
 use super::fields::{self, Members, Refused, all_or_none, given};
 use super::request::Bodies;
 use crate::accept::Acceptor;
@@ -181,7 +182,6 @@ impl<'a> Said<'a> {
         };
         let traits = object("traits", traits);
         let properties = object("properties", properties);
-        // The page and its referrer stand in here, as /page/url and /page/referrer.
         let context = refused.optional_object("context", context);
         let occurred_at_ms = timestamp(&mut refused, "timestamp", time, "when it happened");
         let dedup_key =
@@ -196,6 +196,7 @@ impl<'a> Said<'a> {
             context: context.map(Cow::Borrowed),
             replace_traits: false,
             customer_is_account: false,
+            touch: context.and_then(touch),
             occurred_at_ms,
             dedup_key,
             names: &NAMES,

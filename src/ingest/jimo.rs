@@ -112,6 +112,7 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
         replace_traits: false,
         customer_is_account: false,
         occurred_at_ms,
+        touch: None,
         dedup_key: None,
         names: &NAMES,
         refused: Vec::new(),

@@ -4,14 +4,18 @@
 mod browser;
 mod churnkey;
 mod collect;
+mod context;
 mod fields;
+mod funnelfizz;
 mod jimo;
 mod native;
+mod quota;
 mod request;
 mod segment;
 mod snippet;
 mod stripe;
 
+pub use quota::EventQuota;
 pub use request::{Bodies, Limits};
 pub use segment::PublicUrl;
 
@@ -59,6 +63,10 @@ pub fn configure(routes: &mut web::ServiceConfig) {
                         .to(snippet::serve),
                 )
                 .default_service(web::to(|| async { method_not_allowed("GET, HEAD") })),
+        )
+        .service(
+            takes("POST", web::resource("/api/tracking/server-events"))
+                .route(web::post().to(funnelfizz::receive)),
         );
 }
 

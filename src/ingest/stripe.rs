@@ -275,8 +275,10 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
         context: Some(Cow::Owned(context.map_err(Error::internal)?)),
         replace_traits: false,
         customer_is_account: false,
+        touch: None,
         occurred_at_ms,
-        dedup_key: id,
+        // An app's own ids must not stand in Stripe's way.
+        dedup_key: id.map(|id| Cow::Owned(format!("{PREFIX}{id}"))),
         names: &NAMES,
         refused: refused.0,
     })

@@ -10,7 +10,10 @@ mod webhooks;
 pub use actor::Actor;
 pub use people::{NewUser, add_member, create_user, create_workspace, rename_workspace};
 pub use profiles::{FunnelInput, MAX_FUNNELS, save_funnel, set_mau_limit, undo_merge};
-pub use senders::{CreatedApiKey, CreatedSource, create_api_key, create_source, revoke_api_key};
+pub use senders::{
+    CreatedApiKey, CreatedSource, SourceInput, create_api_key, create_source, edit_source,
+    revoke_api_key, rotate_identity_secret, set_stripe_secret,
+};
 pub use webhooks::{
     CreatedWebhook, Held, WebhookInput, activate_webhook, create_webhook, delete_webhook,
     edit_webhook, note_retry, pause_webhook,

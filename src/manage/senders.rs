@@ -5,9 +5,56 @@ use crate::access::{self, Scope};
 use crate::error::{Error, Result};
 use crate::id::{ApiKeyId, SourceId, WorkspaceId};
 use crate::secret::{self, Vault};
+use crate::source;
 use crate::store;
+use crate::store::sources::{self, SourceAbout};
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// What a person says of a source, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct SourceInput {
+    /// What to call it.
+    pub name: String,
+    /// Web origins that may post as it.
+    pub origins: Vec<String>,
+    /// Whether a customer is an account and not a person.
+    pub customers_are_accounts: bool,
+}
+
+impl SourceInput {
+    /// Checks every field, and says all that is wrong at once.
+    ///
+    /// # Errors
+    /// Names the fields `name` and `origin`.
+    pub fn check(&self) -> Result<SourceAbout> {
+        match (
+            access::check_name(&self.name),
+            source::check_origins(&self.origins),
+        ) {
+            (Ok(name), Ok(origins)) => Ok(SourceAbout {
+                name,
+                origins,
+                customers_are_accounts: self.customers_are_accounts,
+            }),
+            (name, origins) => Err(Error::fields(
+                [name.err(), origins.err()]
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|e| e.field_errors().to_vec())
+                    .collect(),
+            )),
+        }
+    }
+}
+
+fn told(about: &SourceAbout) -> Value {
+    json!({
+        "name": about.name,
+        "origins": about.origins,
+        "customers_are_accounts": about.customers_are_accounts,
+    })
+}
 
 /// A source that was just made.
 #[derive(Debug)]
@@ -21,40 +68,120 @@ pub struct CreatedSource {
 /// Makes a source.
 ///
 /// # Errors
-/// A refused name.
+/// Refused fields.
 pub fn create_source(
     connection: &Connection,
     actor: &Actor<'_>,
     vault: &Vault,
     workspace: WorkspaceId,
-    name: &str,
+    input: &SourceInput,
 ) -> Result<CreatedSource> {
-    let name = access::check_name(name)?;
+    let about = input.check()?;
     let id: SourceId = actor.ids.next(actor.now_ms);
     let identity_secret = secret::random_token()?;
-    store::workspaces::insert_source(
+    sources::insert(
         connection,
-        &store::workspaces::NewSource {
+        &sources::NewSource {
             id,
             workspace,
-            name: &name,
+            about: &about,
             identity_secret_sealed: &vault.seal(id.as_i64(), identity_secret.as_bytes())?,
             created_at_ms: actor.now_ms,
         },
     )?;
-    let after = json!({"name": name});
     actor.note(
         connection,
         Some(workspace),
         "source.created",
         id.to_string(),
         None,
-        Some(after),
+        Some(told(&about)),
     )?;
     Ok(CreatedSource {
         id,
         identity_secret,
     })
+}
+
+/// Changes what is said of a source.
+///
+/// # Errors
+/// Refused fields, or [`crate::error::Kind::NotFound`].
+pub fn edit_source(
+    connection: &Connection,
+    actor: &Actor<'_>,
+    workspace: WorkspaceId,
+    id: SourceId,
+    input: &SourceInput,
+) -> Result<()> {
+    let before = sources::get(connection, workspace, id)?.about;
+    let about = input.check()?;
+    sources::update(connection, workspace, id, &about)?;
+    let (before, after) = (Some(told(&before)), Some(told(&about)));
+    actor.note(
+        connection,
+        Some(workspace),
+        "source.updated",
+        id.to_string(),
+        before,
+        after,
+    )
+}
+
+/// Keeps what Stripe signs this source's events with; what was kept before is replaced.
+///
+/// # Errors
+/// A refused field, or [`crate::error::Kind::NotFound`].
+pub fn set_stripe_secret(
+    connection: &Connection,
+    actor: &Actor<'_>,
+    vault: &Vault,
+    workspace: WorkspaceId,
+    id: SourceId,
+    secret: &str,
+) -> Result<()> {
+    let source = sources::get(connection, workspace, id)?;
+    let secret = source::check_stripe_secret(secret)?;
+    let sealed = vault.seal(id.as_i64(), secret.as_bytes())?;
+    sources::set_stripe_secret(connection, workspace, id, &sealed)?;
+    // Only whether there was one before: what it is stays a secret here too.
+    let before = Some(json!({"stripe_secret": source.has_stripe_secret}));
+    let after = Some(json!({"stripe_secret": true}));
+    actor.note(
+        connection,
+        Some(workspace),
+        "source.stripe_secret_set",
+        id.to_string(),
+        before,
+        after,
+    )
+}
+
+/// Gives a source another identity secret, and says it this once; what the old one signed is refused from
+/// the next request on.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn rotate_identity_secret(
+    connection: &Connection,
+    actor: &Actor<'_>,
+    vault: &Vault,
+    workspace: WorkspaceId,
+    id: SourceId,
+) -> Result<String> {
+    sources::get(connection, workspace, id)?;
+    let secret = secret::random_token()?;
+    let sealed = vault.seal(id.as_i64(), secret.as_bytes())?;
+    sources::set_identity_secret(connection, workspace, id, &sealed)?;
+    actor.note(
+        connection,
+        Some(workspace),
+        "source.identity_secret_rotated",
+        id.to_string(),
+        None,
+        None,
+    )?;
+    Ok(secret)
 }
 
 /// An API key that was just made: the only time that the whole of it is known.
@@ -87,7 +214,7 @@ pub fn create_api_key(
         ));
     }
     if let Some(source) = source
-        && !store::workspaces::has_source(connection, workspace, source)?
+        && !sources::exists(connection, workspace, source)?
     {
         return Err(Error::field(
             "/source",

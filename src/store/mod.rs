@@ -20,6 +20,7 @@ pub mod profiles;
 pub mod projection;
 mod readers;
 pub mod retention;
+pub mod sources;
 pub mod webhooks;
 pub mod workspaces;
 pub mod writer;

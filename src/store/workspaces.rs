@@ -1,4 +1,4 @@
-//! Workspaces, and who sends to them: sources and API keys.
+//! Workspaces and their API keys.
 
 use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
@@ -98,49 +98,6 @@ pub fn find_workspace(connection: &Connection, reference: &str) -> Result<Worksp
                 format!("There is no workspace \"{reference}\"; give its id or its slug.");
             Error::new(Kind::NotFound, "not_found", message)
         })
-}
-
-/// A site or app that sends.
-#[derive(Debug)]
-pub struct NewSource<'a> {
-    /// Its id.
-    pub id: SourceId,
-    /// Whose it is.
-    pub workspace: WorkspaceId,
-    /// What people call it.
-    pub name: &'a str,
-    /// Its identity secret, sealed.
-    pub identity_secret_sealed: &'a [u8],
-    /// When, Unix milliseconds.
-    pub created_at_ms: i64,
-}
-
-/// Keeps a new source.
-///
-/// # Errors
-/// When the file refuses.
-pub fn insert_source(connection: &Connection, source: &NewSource<'_>) -> Result<()> {
-    connection.execute(
-        "INSERT INTO source (id, workspace_id, name, identity_secret_sealed, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![source.id, source.workspace, source.name, source.identity_secret_sealed, source.created_at_ms],
-    )?;
-    Ok(())
-}
-
-/// Whether the source is of that workspace.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn has_source(
-    connection: &Connection,
-    workspace: WorkspaceId,
-    source: SourceId,
-) -> Result<bool> {
-    Ok(connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM source WHERE workspace_id = ?1 AND id = ?2)",
-        params![workspace, source],
-        |row| row.get(0),
-    )?)
 }
 
 /// An API key to be kept.

@@ -14,6 +14,7 @@ mod cli;
 mod collect;
 mod crash;
 mod delivery;
+mod funnelfizz;
 mod ingest;
 mod native;
 mod people;

@@ -2,7 +2,7 @@
 //! pointer, and one event for one key whatever happens in between (promise 9).
 
 use crate::ingest::HARD_PROPERTIES;
-use crate::support::data::text;
+use crate::support::data::{event_number, text};
 use crate::support::{Data, Problem, Receiver, Server, Tenant, duplicates, gzip, wait_at_most};
 use reqwest::blocking::Body;
 use serde_json::{Value, json};
@@ -56,6 +56,48 @@ fn one_event_is_on_disk_when_answered() {
     let id = one(&server, &tenant.key, &event_with(&json!({})), "created");
     assert!(id.starts_with("evt_"), "{id}");
     assert_eq!(data.rows("event"), 1);
+}
+
+#[test]
+fn an_event_gets_its_channel_from_its_context() {
+    let (data, tenant, server) = Data::served();
+    for (context, expected) in [
+        (
+            json!({"page": {"url": "https://shop.example/?utm_source=google&utm_medium=cpc"}}),
+            Some("Paid Search"),
+        ),
+        (
+            json!({"page": {"url": "https://shop.example/", "referrer": "https://www.google.co.uk/"}}),
+            Some("Organic Search"),
+        ),
+        (
+            json!({"page": {"url": "https://shop.example/", "referrer": "https://notgoogle.com/"}}),
+            Some("Referral"),
+        ),
+        (
+            json!({"page": {"url": "https://shop.example/?gclid=1"}, "campaign": {"source": "fb", "medium": "cpc"}}),
+            Some("Paid Social"),
+        ),
+        (json!({"page": {"referrer": ""}}), Some("Direct")),
+        (json!({"page": {"title": "Home"}}), None),
+        (json!({}), None),
+    ] {
+        let id = one(
+            &server,
+            &tenant.key,
+            &event_with(&json!({"context": context})),
+            "created",
+        );
+        let found: Option<String> = data
+            .open()
+            .query_row(
+                "SELECT channel FROM event WHERE id = ?1",
+                [event_number(&id)],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(found.as_deref(), expected, "{context}");
+    }
 }
 
 #[test]

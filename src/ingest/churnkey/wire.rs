@@ -181,6 +181,7 @@ impl<'a> About<'a> {
             context: None,
             replace_traits: false,
             customer_is_account: self.customer_is_account,
+            touch: None,
             occurred_at_ms: None,
             dedup_key: None,
             names: if self.customer_is_account {

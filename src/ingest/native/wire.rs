@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
+use crate::ingest::context::touch;
 use crate::ingest::fields::{Name, Refused, escaped, given};
 use crate::json::{self, FromContainer, Place};
 use crate::time::parse_with_offset;
@@ -211,6 +212,7 @@ impl<'a> Wire<'a> {
         let dedup_key = refused.optional_string("messageId", self.message_id, text);
         let text = "the name of what happened";
         let name = refused.optional_string("event", self.event, text);
+        let context = refused.optional_object("context", self.context);
         RawEvent {
             kind: kind(&mut refused, self.kind),
             name,
@@ -221,12 +223,11 @@ impl<'a> Wire<'a> {
             traits: refused
                 .optional_object("traits", self.traits)
                 .map(Cow::Borrowed),
-            context: refused
-                .optional_object("context", self.context)
-                .map(Cow::Borrowed),
+            context: context.map(Cow::Borrowed),
             replace_traits: false,
             customer_is_account: false,
             occurred_at_ms: timestamp(&mut refused, self.timestamp),
+            touch: context.and_then(touch),
             dedup_key,
             names: &NAMES,
             refused: refused.0,

@@ -1,8 +1,10 @@
 //! One message of the Segment-compatible dialect: its fields, how they become an event, and their refusals.
 //! Knows no request and no batch beyond what a batch says for all of its messages.
 
+use crate::channel::Touch;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
+use crate::ingest::context::touch;
 use crate::ingest::fields::{Refused, given};
 use crate::json::{self, FromContainer, Place};
 use crate::normalize::MAX_IDENTIFIER_BYTES;
@@ -119,6 +121,8 @@ struct Wire<'a> {
     properties: Option<&'a RawValue>,
     traits: Option<&'a RawValue>,
     context: Option<&'a RawValue>,
+    name: Option<&'a RawValue>,
+    category: Option<&'a RawValue>,
     message_id: Option<&'a RawValue>,
     timestamp: Option<&'a RawValue>,
     original_timestamp: Option<&'a RawValue>,
@@ -139,6 +143,8 @@ impl<'de> FromContainer<'de> for Wire<'de> {
                 "properties" => &mut wire.properties,
                 "traits" => &mut wire.traits,
                 "context" => &mut wire.context,
+                "name" => &mut wire.name,
+                "category" => &mut wire.category,
                 "messageId" => &mut wire.message_id,
                 "timestamp" => &mut wire.timestamp,
                 "originalTimestamp" => &mut wire.original_timestamp,
@@ -176,6 +182,7 @@ pub(super) fn read<'a>(
         context,
         replace_traits: false,
         customer_is_account: false,
+        touch: how_it_came(wire.context, common.context.as_ref().map(|own| own.text)),
         occurred_at_ms: occurred_at(&mut refused, &wire, common),
         dedup_key: message_id(&mut refused, wire.message_id),
         names: match kind {
@@ -195,7 +202,8 @@ pub(super) fn read<'a>(
             raw.name = refused.required_string("event", wire.event, "the name of what happened");
         }
         Some(EventKind::Page | EventKind::Screen) => {
-            raw.properties = object("properties", wire.properties);
+            let properties = object("properties", wire.properties);
+            raw.properties = with_titles(properties, &wire);
         }
         Some(EventKind::Identify) => {
             raw.traits = object("traits", given(wire.traits).or(traits_in(wire.context)));
@@ -311,6 +319,42 @@ fn context<'a>(
     }
 }
 
+/// How the visitor came, as a message's own context tells it, or else the batch's.
+fn how_it_came<'a>(own: Option<&'a RawValue>, batch: Option<&'a str>) -> Option<Touch<'a>> {
+    let own = own.and_then(|own| touch(own.get()));
+    own.or_else(|| touch(batch?))
+}
+
+/// The properties of a page or screen with the name and category that libraries for servers put beside
+/// them; those for browsers put them among the properties too, and these stand.
+fn with_titles<'a>(properties: Option<Cow<'a, str>>, wire: &Wire<'a>) -> Option<Cow<'a, str>> {
+    #[derive(Deserialize)]
+    struct Titles<'a> {
+        #[serde(borrow)]
+        name: Option<&'a RawValue>,
+        #[serde(borrow)]
+        category: Option<&'a RawValue>,
+    }
+    let members = properties.as_deref().unwrap_or("{}");
+    let Some(titles) = member::<Titles<'_>>(members) else {
+        return properties;
+    };
+    let missing: Vec<String> = [
+        ("name", titles.name, wire.name),
+        ("category", titles.category, wire.category),
+    ]
+    .into_iter()
+    .filter(|(_, there, _)| there.is_none())
+    .filter_map(|(title, _, beside)| Some(format!("\"{title}\":{}", given(beside)?.get())))
+    .collect();
+    if missing.is_empty() {
+        return properties;
+    }
+    let rest = members.trim_start().trim_start_matches('{').trim_start();
+    let comma = if rest.starts_with('}') { "" } else { "," };
+    Some(Cow::Owned(format!("{{{}{comma}{rest}", missing.join(","))))
+}
+
 /// RudderStack's libraries put what is known of a person into the context.
 fn traits_in(context: Option<&RawValue>) -> Option<&RawValue> {
     #[derive(Deserialize)]
@@ -369,6 +413,35 @@ pub(super) fn timestamp(refused: &mut Refused, field: &str, raw: Option<&RawValu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pages_name_is_among_its_properties() {
+        let properties = |text: &str| {
+            let raw = read(text, Some(EventKind::Page), &Common::default()).unwrap();
+            raw.properties.map(Cow::into_owned)
+        };
+        let said = |text: &str| properties(text).unwrap();
+        assert_eq!(
+            said(r#"{"userId":"u","name":"Home","properties":{ "a":1.0 }}"#),
+            r#"{"name":"Home","a":1.0 }"#
+        );
+        assert_eq!(
+            said(r#"{"userId":"u","name":"Home","category":"Docs","properties":{}}"#),
+            r#"{"name":"Home","category":"Docs"}"#
+        );
+        assert_eq!(
+            said(r#"{"userId":"u","name":"Home"}"#),
+            r#"{"name":"Home"}"#
+        );
+        let own = r#"{"name":"Own"}"#;
+        assert_eq!(
+            said(&format!(
+                r#"{{"userId":"u","name":"Home","properties":{own}}}"#
+            )),
+            own
+        );
+        assert_eq!(properties(r#"{"userId":"u"}"#), None);
+    }
     use proptest::prelude::*;
 
     fn track<'a>(text: &'a str, common: &Common<'a>) -> RawEvent<'a> {

@@ -4,7 +4,7 @@
 use super::data::PASSWORD;
 use super::server::Server;
 use reqwest::Method;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::{Client, RequestBuilder, Response};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -172,6 +172,27 @@ impl Visitor {
         self.post_as_is("/login", &[("email", email), ("password", password)])
     }
 
+    /// A request with the cookies, still without anything else.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.origin)
+        };
+        let cookies: Vec<_> = self
+            .cookies
+            .borrow()
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let request = self.http.request(method, url);
+        if cookies.is_empty() {
+            request
+        } else {
+            request.header("cookie", cookies.join("; "))
+        }
+    }
+
     /// Sends anything, with the cookies, and keeps those that come.
     pub(crate) fn send(
         &self,
@@ -180,21 +201,7 @@ impl Visitor {
         headers: &[(&str, &str)],
         fields: Option<&[(&str, &str)]>,
     ) -> Page {
-        let url = if path.starts_with("http") {
-            path.to_owned()
-        } else {
-            format!("{}{path}", self.origin)
-        };
-        let mut request = self.http.request(method, url);
-        let cookies: Vec<_> = self
-            .cookies
-            .borrow()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        if !cookies.is_empty() {
-            request = request.header("cookie", cookies.join("; "));
-        }
+        let mut request = self.request(method, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
