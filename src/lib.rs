@@ -39,6 +39,8 @@ pub mod manage;
 pub mod store;
 
 // RULES: pure, no SQL, no HTTP, no I/O; `now` is an argument
+pub mod snippets;
+
 pub mod sample;
 
 pub mod billing;
@@ -48,8 +50,6 @@ pub mod funnel;
 pub mod normalize;
 
 pub mod message;
-
-pub mod snippets;
 
 pub mod source;
 

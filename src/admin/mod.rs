@@ -4,6 +4,7 @@
 
 mod answer;
 mod assets;
+mod billing;
 mod csrf;
 mod deliveries;
 mod desk;

@@ -2,6 +2,7 @@
 //! it, what it did, and which profiles became one in it.
 
 use super::answer::{Page, ok, see_other};
+use super::billing::Billing;
 use super::flash::{self, Flash, Said};
 use super::format::number;
 use super::forms::Form;
@@ -13,6 +14,7 @@ use crate::event::Verification;
 use crate::id::{EventId, MergeId, ProfileId, WorkspaceId};
 use crate::identity::ProfileKind;
 use crate::manage;
+use crate::store::billing::{self, ProfileBilling};
 use crate::store::journal::{self, MemberRow, MergeRow, StageRow};
 use crate::store::profiles::{self, IdentifierRow, ProfileRow, TimelineRow, TraitRow};
 use crate::store::projection;
@@ -78,6 +80,7 @@ struct Show {
     identifiers: Vec<Fact>,
     traits: Vec<Fact>,
     stages: Vec<Reached>,
+    billing: Option<Billing>,
     members: Vec<Member>,
     timeline: Vec<Moment>,
     merges: Vec<Merge>,
@@ -91,6 +94,7 @@ struct Read {
     identifiers: Vec<IdentifierRow>,
     traits: Vec<TraitRow>,
     stages: Vec<StageRow>,
+    billing: ProfileBilling,
     members: Vec<(MemberRow, String)>,
     merges: Vec<(MergeRow, Option<ProfileId>)>,
     timeline: Vec<TimelineRow>,
@@ -127,6 +131,7 @@ fn read(
         identifiers: profiles::identifiers(connection, workspace, id)?,
         traits: profiles::traits(connection, id)?,
         stages: journal::stages(connection, id)?,
+        billing: billing::of_profile(connection, workspace, &parts)?,
         members: members.into_iter().map(named).collect::<Result<_>>()?,
         merges: merges.into_iter().map(whose).collect::<Result<_>>()?,
         timeline: profiles::timeline(connection, &parts, before, PAGE_ROWS + 1)?,
@@ -200,6 +205,7 @@ fn render(visitor: &Visitor, flash: &Flash, is_first: bool, mut read: Read) -> P
             .into_iter()
             .map(|row| about.stage(row))
             .collect(),
+        billing: Billing::of(read.billing, about.now_ms),
         members: read
             .members
             .into_iter()

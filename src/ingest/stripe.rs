@@ -242,6 +242,9 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
     let wire: Wire<'_> = json::read(text)?;
     let mut refused = Refused::default();
     let id = refused.required_string("id", wire.id, "Stripe's id of the event");
+    if id.as_deref().is_some_and(str::is_empty) {
+        refused.add("id", "required", "id must not be empty.");
+    }
     let kind = refused.required_string("type", wire.r#type, "what happened");
     let occurred_at_ms = created(&mut refused, wire.created);
     let data = data(&mut refused, wire.data)?;

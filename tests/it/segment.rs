@@ -184,8 +184,8 @@ fn every_call_is_taken_by_its_long_and_its_short_path() {
     let rows = [
         r#"track Signed Up u-1 - - - {"plan":"pro"} - server"#,
         r#"identify identify u-1 - Jane@example.com - - {"email":"Jane@example.com"} server"#,
-        r#"page page u-1 - - - {"path":"/"} - server"#,
-        r#"screen screen u-1 - - - {"build":7} - server"#,
+        r#"page page u-1 - - - {"name":"Home","path":"/"} - server"#,
+        r#"screen screen u-1 - - - {"name":"Home","build":7} - server"#,
         r#"group group u-1 - - g-1 - {"name":"Initech"} server"#,
         "alias alias u-1 old - - - - server",
     ];

@@ -1,7 +1,7 @@
 //! ARRIVE: Stripe's events. What Stripe signed is in the log as it came, what it did not sign is not, and
 //! an event that comes again is one event.
 
-use crate::support::{Data, Problem, Receiver, Server, Tenant, wait_until};
+use crate::support::{Data, Problem, Receiver, Server, Tenant, Visitor, wait_until};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use pillarbox::id::SourceId;
 use pillarbox::store::Files;
@@ -171,7 +171,7 @@ impl Stored {
         data.open()
             .query_row(
                 "SELECT kind, name, verification, occurred_at_ms, user_id, visitor_id, email, customer_id, group_id,
-                    properties, context, source_id FROM event WHERE dedup_key = ?1",
+                    properties, context, source_id FROM event WHERE dedup_key = 'stripe.' || ?1",
                 [key],
                 |row| {
                     Ok(Self {
@@ -759,4 +759,69 @@ fn other_methods_are_told_which_one_is_taken() {
     let problem = Problem::read(keyed.send().unwrap());
     assert_eq!(problem.code, "missing_signature");
     endpoint.assert_nothing_was_stored();
+}
+
+/// A recorded event in the newer of both shapes.
+fn one_recorded(name: &str) -> String {
+    let path = format!(
+        "{}/tests/fixtures/stripe/{name}.2025.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_purchase_joins_the_visitor_and_stands_beside_the_events() {
+    let endpoint = Endpoint::new();
+    let (data, tenant, server) = (&endpoint.data, &endpoint.tenant, &endpoint.server);
+    data.member(&tenant.id, "ann@example.com", "viewer");
+    let ann = Visitor::signed_in(server, "ann@example.com");
+    let visit = json!({"event": "Pricing Seen", "visitorId": VISITOR}).to_string();
+    assert_eq!(server.post_native(&tenant.key, visit).0, 200);
+    // Before the checkout is known, its customer is somebody of whom nothing else is known.
+    endpoint.accept(one_recorded("customer.subscription.created"));
+    let found = |identifier: &str| {
+        let page = ann.see(&format!("/w/{}/profiles?q={identifier}", tenant.slug));
+        let links = page.links().into_iter();
+        links
+            .filter(|link| link.contains("/profiles/prf_"))
+            .collect::<Vec<_>>()
+    };
+    let customer = "cus_TgHarbour01ann";
+    let alone = wait_until("the customer's profile", || found(customer).pop());
+    assert!(ann.see(&alone).text().contains("trialing"));
+    endpoint.accept(one_recorded("checkout.session.completed"));
+    // Out of order: the older state that comes last changes nothing.
+    endpoint.accept(one_recorded("customer.subscription.updated"));
+    endpoint.accept(one_recorded("customer.subscription.created"));
+    endpoint.accept(one_recorded("invoice.paid"));
+    endpoint.accept(one_recorded("invoice.payment_succeeded"));
+    let one = wait_until("visitor and customer to be one", || {
+        let both = (found(customer), found(VISITOR));
+        (!both.0.is_empty() && both.0 == both.1).then(|| both.0[0].clone())
+    });
+    let text = wait_until("all of it on the page", || {
+        let text = ann.see(&one).text();
+        text.contains("36.00 EUR").then_some(text)
+    });
+    for shown in [
+        "Pricing Seen",
+        "stripe.checkout.session.completed",
+        "active",
+        "Customer",
+        "Retained",
+        "in_1SkHarbourSecond2",
+        "ann@harbour.example",
+    ] {
+        assert!(text.contains(shown), "no {shown}: {text}");
+    }
+    assert!(!text.contains("72.00"), "an invoice is paid once: {text}");
+    endpoint.accept(one_recorded("customer.subscription.deleted"));
+    let left = wait_until("the customer to have left", || {
+        let text = ann.see(&one).text();
+        text.contains("Churned").then_some(text)
+    });
+    assert!(left.contains("canceled"), "{left}");
+    let rank = "SELECT max(rank) FROM stage_reached";
+    assert_eq!(data.number(rank), 3, "who leaves goes no step back");
 }
