@@ -74,7 +74,7 @@ pub async fn no_such_route() -> HttpResponse {
     problem(&Error::new(
         Kind::NotFound,
         "not_found",
-        "Nothing is served at this address; events go to POST /api/v1/events, and in Jimo's dialect to POST /sse/webhook.",
+        "Nothing is served at this address; events go to POST /api/v1/events, in Jimo's dialect to POST /sse/webhook, and in FunnelFizz's to POST /api/tracking/server-events.",
     ))
 }
 

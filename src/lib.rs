@@ -39,13 +39,13 @@ pub mod manage;
 pub mod store;
 
 // RULES: pure, no SQL, no HTTP, no I/O; `now` is an argument
+pub mod snippets;
+
 pub mod sample;
 
 pub mod normalize;
 
 pub mod message;
-
-pub mod snippets;
 
 pub mod source;
 

@@ -17,4 +17,5 @@ mod ingest;
 mod native;
 mod project;
 mod retain;
+mod sources;
 mod support;

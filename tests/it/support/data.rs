@@ -173,6 +173,13 @@ impl Data {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// Makes a source; its id.
+    #[track_caller]
+    pub(crate) fn source(&self, workspace: &str, name: &str) -> String {
+        let arguments = ["source", "create", name, "--workspace", workspace, "--json"];
+        text(&self.json(&arguments), "id")
+    }
+
     /// Makes a webhook.
     #[track_caller]
     pub(crate) fn webhook(
