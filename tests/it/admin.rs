@@ -1303,7 +1303,12 @@ fn the_list_of_deliveries_goes_back_page_by_page_over_all_webhooks() {
     webhook("None", &["Never"]);
     let all = webhook("All", &["*"]);
     let source = data.source(&tenant.id, "Shop");
-    let server = data.serve();
+    // Nothing is settled while this runs, however long it takes.
+    let options = Options {
+        retry_schedule: "0s,1h".to_owned(),
+        ..Options::default()
+    };
+    let server = Server::start(&data, &options);
     let the = Box {
         data,
         tenant,
