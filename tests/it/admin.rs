@@ -21,6 +21,7 @@ struct Box {
     data: Data,
     tenant: Tenant,
     webhook: String,
+    source: String,
     server: Server,
 }
 
@@ -31,11 +32,13 @@ impl Box {
         let tenant = data.tenant("Acme");
         data.member(&tenant.id, "ann@example.com", "owner");
         let webhook = data.webhook(&tenant.id, "Orders", "http://127.0.0.1:1/", &["order.*"]);
+        let source = data.source(&tenant.id, "Shop");
         let server = data.serve();
         Self {
             data,
             tenant,
             webhook: webhook.id,
+            source,
             server,
         }
     }
@@ -88,6 +91,7 @@ impl Box {
             "audit",
             "webhook",
             "api_key",
+            "source",
             "workspace",
             "user",
             "member",
@@ -100,7 +104,18 @@ impl Box {
     /// The routes that change something, with fields that are right but for the csrf token.
     fn unsafe_routes(&self, delivery: &str) -> Vec<Change> {
         let webhook = format!("webhooks/{}", self.webhook);
+        let source = format!("sources/{}", self.source);
         vec![
+            (self.path("sources"), vec![("name", "New")]),
+            (
+                self.path(&source),
+                vec![("name", "Shop"), ("origin", "https://shop.example")],
+            ),
+            (
+                self.path(&format!("{source}/stripe")),
+                vec![("stripe_secret", "whsec_abc")],
+            ),
+            (self.path(&format!("{source}/rotate")), vec![]),
             (
                 self.path("webhooks"),
                 vec![
@@ -562,13 +577,14 @@ fn serde_urlencoded(fields: &[(&str, &str)]) -> String {
 // OTHER TENANTS -----------------------------------------------------------------------------
 
 /// Pages of a workspace that show no thing of their own.
-const LISTS: [&str; 10] = [
+const LISTS: [&str; 11] = [
     "",
     "events",
     "profiles",
     "webhooks",
     "webhooks/new",
     "deliveries",
+    "sources",
     "funnels",
     "keys",
     "settings",
@@ -625,6 +641,7 @@ impl Neighbours {
     fn things(&self) -> Vec<(String, String)> {
         let webhook = &self.the.webhook;
         let key = &self.the.tenant.key_id;
+        let source = &self.the.source;
         [
             ("events/{}", &self.event, "evt_0000000000001"),
             ("profiles/{}", &self.profile, "prf_0000000000001"),
@@ -633,6 +650,8 @@ impl Neighbours {
             ("webhooks/{}/edit", webhook, "whk_0000000000001"),
             ("webhooks/{}/activate", webhook, "whk_0000000000001"),
             ("webhooks/{}/delete", webhook, "whk_0000000000001"),
+            ("sources/{}", source, "src_0000000000001"),
+            ("sources/{}/rotate", source, "src_0000000000001"),
             ("keys/{}/revoke", key, "key_0000000000001"),
         ]
         .into_iter()
@@ -870,6 +889,14 @@ fn each_role_does_what_it_may_and_no_more() {
             &["admin", "owner"],
         ),
         (
+            (the.path("sources"), vec![("name", "new")]),
+            &["admin", "owner"],
+        ),
+        (
+            (the.path(&format!("sources/{}/rotate", the.source)), vec![]),
+            &["admin", "owner"],
+        ),
+        (
             (the.path("rename"), vec![("name", "Renamed")]),
             &["admin", "owner"],
         ),
@@ -916,12 +943,14 @@ fn each_role_does_what_it_may_and_no_more() {
         }
     }
     let viewer = Visitor::signed_in(&the.server, "viewer@example.com");
-    let page = viewer.get(&the.path("keys"));
-    assert!(
-        matches!(page.status, 403 | 404),
-        "a viewer sees no keys: {}",
-        page.status
-    );
+    for admins in ["keys", "sources", &format!("sources/{}", the.source)] {
+        let page = viewer.get(&the.path(admins));
+        assert!(
+            matches!(page.status, 403 | 404),
+            "a viewer sees {admins}: {}",
+            page.status
+        );
+    }
 }
 
 #[test]
@@ -1298,7 +1327,8 @@ fn the_list_of_deliveries_goes_back_page_by_page_over_all_webhooks() {
     webhook("First Two", &["Numbered 000", "Numbered 001"]);
     webhook("None", &["Never"]);
     let all = webhook("All", &["*"]);
-    // So that nothing fails for good meanwhile.
+    let source = data.source(&tenant.id, "Shop");
+    // Nothing is settled while this runs, however long it takes.
     let options = Options {
         retry_schedule: "0s,1h".to_owned(),
         ..Options::default()
@@ -1308,6 +1338,7 @@ fn the_list_of_deliveries_goes_back_page_by_page_over_all_webhooks() {
         data,
         tenant,
         webhook: all,
+        source,
         server,
     };
     for n in 0..EVENTS {

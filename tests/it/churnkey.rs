@@ -30,7 +30,7 @@ impl Setting {
     fn with(customers_are_accounts: bool) -> Self {
         let data = Data::new();
         let tenant = data.tenant("Acme");
-        let source = data.source(&tenant.id, &[SITE]);
+        let source = data.site(&tenant.id, &[SITE]);
         data.set_source(&source, "customers_are_accounts", &customers_are_accounts);
         let server = data.serve();
         Self {
@@ -424,9 +424,9 @@ fn a_bulk_may_be_larger_than_an_event() {
 fn key_and_app_must_belong_together() {
     let setting = Setting::new();
     let data = &setting.data;
-    let sibling = data.source(&setting.tenant.id, &[]);
+    let sibling = data.site(&setting.tenant.id, &[]);
     let stranger = data.tenant("Other");
-    let theirs = data.source(&stranger.id, &[]);
+    let theirs = data.site(&stranger.id, &[]);
     let made = data.json(&[
         "key",
         "create",
@@ -615,7 +615,7 @@ fn only_pages_of_listed_sites_may_post() {
 fn what_pages_send_is_refused_by_name() {
     let setting = Setting::new();
     let id = setting.source.id.as_str();
-    let other = setting.data.source(&setting.tenant.id, &[SITE]);
+    let other = setting.data.site(&setting.tenant.id, &[SITE]);
     let of_customer = setting.source.sign("c");
     let of_email = setting.source.sign("e@example.com");
     let of_other_secret = other.sign("c");

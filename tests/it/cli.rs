@@ -239,6 +239,17 @@ fn a_failed_command_exits_1_and_changes_nothing() {
         ],
         vec!["source", "create", "", "--workspace", ws, "--json"],
         vec![
+            "source",
+            "create",
+            "Shop",
+            "--workspace",
+            ws,
+            "--origin",
+            "shop.example",
+            "--json",
+        ],
+        vec!["source", "list", "--workspace", "nowhere", "--json"],
+        vec![
             "key",
             "create",
             "app",

@@ -23,7 +23,7 @@ impl Setting {
     fn new() -> Self {
         let data = Data::new();
         let tenant = data.tenant("Acme");
-        let source = data.source(&tenant.id, &["https://elsewhere.example.com", SITE]);
+        let source = data.site(&tenant.id, &["https://elsewhere.example.com", SITE]);
         let server = data.serve();
         Self {
             data,
@@ -149,7 +149,7 @@ fn a_signature_is_of_the_strongest_id() {
         .collect();
     assert_eq!(verifications, ["signed", "signed", "signed", "unverified"]);
 
-    let other = setting.data.source(&setting.tenant.id, &[SITE]);
+    let other = setting.data.site(&setting.tenant.id, &[SITE]);
     for wrong in [
         json!({"customerId": "c", "userId": "u", "authHash": sign("u")}),
         json!({"userId": "u", "email": "e", "authHash": sign("e")}),

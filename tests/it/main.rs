@@ -23,5 +23,6 @@ mod retain;
 mod segment;
 mod segment_sdk;
 mod snippet;
+mod sources;
 mod stripe;
 mod support;

@@ -78,7 +78,7 @@ impl Setting {
         });
         let data = Data::new();
         let tenant = data.tenant("Shop");
-        let source = data.source(&tenant.id, &[&site.url("")]);
+        let source = data.site(&tenant.id, &[&site.url("")]);
         let server = data.serve();
         let id = &source.id;
         let tag = format!(

@@ -195,6 +195,13 @@ impl Data {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// Makes a source; its id.
+    #[track_caller]
+    pub(crate) fn source(&self, workspace: &str, name: &str) -> String {
+        let arguments = ["source", "create", name, "--workspace", workspace, "--json"];
+        text(&self.json(&arguments), "id")
+    }
+
     /// Makes a webhook.
     #[track_caller]
     pub(crate) fn webhook(
@@ -226,7 +233,7 @@ impl Data {
 
     /// Makes a source that pages of these origins may post as.
     #[track_caller]
-    pub(crate) fn source(&self, workspace: &str, origins: &[&str]) -> MadeSource {
+    pub(crate) fn site(&self, workspace: &str, origins: &[&str]) -> MadeSource {
         let made = self.json(&[
             "source",
             "create",
