@@ -52,6 +52,7 @@ struct Inner {
     code: &'static str,
     message: String,
     fields: Vec<FieldError>,
+    offset: Option<usize>,
     source: Option<anyhow::Error>,
 }
 
@@ -70,6 +71,7 @@ impl Error {
             code,
             message: message.into(),
             fields: Vec::new(),
+            offset: None,
             source: None,
         }))
     }
@@ -106,6 +108,13 @@ impl Error {
     #[must_use]
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
+        self
+    }
+
+    /// The same refusal, at a byte of the body.
+    #[must_use]
+    pub fn with_offset(mut self, offset: usize) -> Self {
+        self.0.offset = Some(offset);
         self
     }
 
@@ -153,6 +162,11 @@ impl Error {
     /// The refused fields, if it is about fields.
     pub fn field_errors(&self) -> &[FieldError] {
         &self.0.fields
+    }
+
+    /// The byte of the body that it is about, where it is about one.
+    pub fn offset(&self) -> Option<usize> {
+        self.0.offset
     }
 
     /// The operator's side of it.

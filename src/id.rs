@@ -65,6 +65,9 @@ pub mod family {
     /// An audit entry.
     #[derive(Debug)]
     pub enum Audit {}
+    /// A refused request.
+    #[derive(Debug)]
+    pub enum Reject {}
 
     impl Prefix for Workspace {
         const PREFIX: &'static str = "ws";
@@ -99,6 +102,9 @@ pub mod family {
     impl Prefix for Audit {
         const PREFIX: &'static str = "aud";
     }
+    impl Prefix for Reject {
+        const PREFIX: &'static str = "rej";
+    }
 }
 
 /// `ws_…`
@@ -123,6 +129,8 @@ pub type DeliveryId = Id<family::Delivery>;
 pub type AttemptId = Id<family::Attempt>;
 /// `aud_…`
 pub type AuditId = Id<family::Audit>;
+/// `rej_…`
+pub type RejectId = Id<family::Reject>;
 
 impl<P> Id<P> {
     /// Wraps the integer that stands in the file.

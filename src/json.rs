@@ -147,6 +147,7 @@ fn malformed(code: &'static str, offset: usize, what: &str) -> Error {
         code,
         format!("The body is not acceptable JSON at byte {offset}: {what}. Nothing was stored."),
     )
+    .with_offset(offset)
 }
 
 fn offset_of(text: &str, line: usize, column: usize) -> usize {

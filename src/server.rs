@@ -66,6 +66,8 @@ pub struct Server {
     http_task: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
     catalog_task: actix_web::rt::task::JoinHandle<()>,
     writer: Writer,
+    stop_notes: watch::Sender<bool>,
+    rejects_task: actix_web::rt::task::JoinHandle<()>,
     stop_dispatcher: watch::Sender<bool>,
     stop_projector: Arc<AtomicBool>,
     stop_sweeper: Sender<()>,
@@ -135,9 +137,16 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;
     let (setup, setup_link) = setup(has_users, &public_url)?;
+    let rejects = web::Data::new(ingest::Rejects::new(config.reject_limits()));
+    let (stop_notes, notes_stopping) = watch::channel(false);
+    let rejects_task = {
+        let (rejects, writer, ids) = (rejects.clone(), writer.clone(), Arc::clone(&ids));
+        actix_web::rt::spawn(async move { rejects.keep(writer, ids, notes_stopping).await })
+    };
     let share = share(Shared {
         acceptor: web::Data::new(acceptor),
         bodies: web::Data::new(ingest::Bodies::new(config.ingest_limits())),
+        rejects,
         catalog: web::Data::new(catalog.clone()),
         writer: web::Data::new(writer.clone()),
         readers: web::Data::new(readers),
@@ -163,6 +172,8 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             version,
         )),
         writer,
+        stop_notes,
+        rejects_task,
         stop_dispatcher,
         stop_projector,
         stop_sweeper,
@@ -251,6 +262,7 @@ fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {
 struct Shared {
     acceptor: web::Data<Acceptor>,
     bodies: web::Data<ingest::Bodies>,
+    rejects: web::Data<ingest::Rejects>,
     catalog: web::Data<CatalogHandle>,
     writer: web::Data<Writer>,
     readers: web::Data<Readers>,
@@ -268,6 +280,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
     move |app| {
         app.app_data(shared.acceptor.clone())
             .app_data(shared.bodies.clone())
+            .app_data(shared.rejects.clone())
             .app_data(shared.catalog.clone())
             .app_data(shared.writer.clone())
             .app_data(shared.readers.clone())
@@ -317,6 +330,9 @@ impl Server {
         self.stop_dispatcher.send_replace(true);
         self.stop_projector.store(true, Ordering::Release);
         drop(self.stop_sweeper);
+        self.stop_notes.send_replace(true);
+        // What was refused while the box stopped is worth no long wait.
+        let _ = tokio::time::timeout(THREAD_END_TIMEOUT, self.rejects_task).await;
         join("dispatcher", self.dispatcher, None).await;
         // Together, so that one that hangs costs the others none of their time.
         futures_util::future::join3(

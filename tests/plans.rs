@@ -21,7 +21,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "FROM api_key WHERE revoked_at_ms IS NULL",
         "the catalog holds what people made, and is read when they change it",
     ),
-    ("identity_secret_sealed, stripe_secret_sealed FROM source", "as above"),
+    (
+        "identity_secret_sealed, stripe_secret_sealed FROM source",
+        "as above",
+    ),
     (
         "FROM webhook\n             WHERE deleted_at_ms IS NULL ORDER BY id",
         "as above",

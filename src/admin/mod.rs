@@ -18,6 +18,7 @@ mod keys;
 mod login;
 mod overview;
 mod profiles;
+mod rejects;
 mod session;
 mod settings;
 mod setup;
@@ -105,6 +106,8 @@ fn looking(cfg: &mut web::ServiceConfig) {
     cfg.service(at("/w/{workspace}").route(get().to(overview::show)))
         .service(at("/w/{workspace}/events").route(get().to(events::list)))
         .service(at("/w/{workspace}/events/{id}").route(get().to(events::show)))
+        .service(at("/w/{workspace}/rejects").route(get().to(rejects::list)))
+        .service(at("/w/{workspace}/rejects/{id}").route(get().to(rejects::show)))
         .service(at("/w/{workspace}/profiles").route(get().to(profiles::list)))
         .service(at("/w/{workspace}/profiles/{id}").route(get().to(profiles::show)))
         .service(at("/w/{workspace}/deliveries").route(get().to(deliveries::list)))

@@ -31,6 +31,8 @@ pub(super) enum Section {
     Overview,
     /// What came.
     Events,
+    /// What was refused.
+    Rejects,
     /// Whom it is about.
     Profiles,
     /// Who is told.
@@ -131,6 +133,7 @@ fn rail(membership: &Membership, section: Section) -> Vec<Entry> {
     let mut sections = vec![
         (Section::Overview, "", "Overview", "gauge"),
         (Section::Events, "/events", "Events", "bolt"),
+        (Section::Rejects, "/rejects", "Rejects", "slash"),
         (Section::Profiles, "/profiles", "Profiles", "person"),
         (Section::Webhooks, "/webhooks", "Webhooks", "hook"),
         (Section::Deliveries, "/deliveries", "Deliveries", "send"),

@@ -4,8 +4,11 @@
 mod fields;
 mod jimo;
 mod native;
+mod rejects;
 mod request;
+mod snippet;
 
+pub use rejects::{RejectLimits, Rejects};
 pub use request::{Bodies, Limits};
 
 use crate::http::method_not_allowed;

@@ -40,6 +40,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0004_retention.sql")),
     M::up(include_str!("../../migrations/0005_fewer_keys.sql")),
     M::up(include_str!("../../migrations/0006_sources.sql")),
+    M::up(include_str!("../../migrations/0008_rejects.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

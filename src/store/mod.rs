@@ -14,6 +14,7 @@ pub mod history;
 pub mod profiles;
 pub mod projection;
 mod readers;
+pub mod rejects;
 pub mod retention;
 pub mod webhooks;
 pub mod workspaces;
@@ -47,7 +48,7 @@ pub fn id_generator(connection: &Connection, node: u16) -> Result<IdGenerator> {
             (SELECT coalesce(max(id), 0) FROM profile), (SELECT coalesce(max(id), 0) FROM workspace),
             (SELECT coalesce(max(id), 0) FROM user), (SELECT coalesce(max(id), 0) FROM source),
             (SELECT coalesce(max(id), 0) FROM api_key), (SELECT coalesce(max(id), 0) FROM webhook),
-            (SELECT coalesce(max(id), 0) FROM audit), (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
+            (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM reject), (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
         [],
         |row| row.get(0),
     )?;

@@ -15,5 +15,6 @@ mod delivery;
 mod ingest;
 mod native;
 mod project;
+mod rejects;
 mod retain;
 mod support;

@@ -4,7 +4,8 @@
 mod wire;
 
 use self::wire::{Shape, parse};
-use super::request::{self, Admission, Bodies};
+use super::rejects::{Endpoint, Rejects, Watch};
+use super::request::{self, Admission, Bodies, Body};
 use crate::accept::{Acceptance, Acceptor};
 use crate::access::Scope;
 use crate::error::{Error, FieldError, Kind, Result};
@@ -14,6 +15,7 @@ use crate::json::{self, Place};
 use crate::normalize::normalize;
 use crate::store::catalog::CatalogHandle;
 use crate::time::now_ms;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
@@ -21,6 +23,8 @@ const ADMISSION: Admission = Admission {
     takes_bearer: true,
     scopes: &[Scope::WriteEvents, Scope::WriteCustomEvents],
 };
+
+const ENDPOINT: Endpoint = Endpoint::with_api_key("/api/v1/events");
 
 /// Takes one event or a batch; answers after what is taken is on disk.
 ///
@@ -33,18 +37,33 @@ pub(super) async fn receive(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
-    let body = bodies.batch(&request, payload).await?;
-    let posted = Posted::read(&body, &credential, received_at_ms)?;
+    let mut watch = rejects.watch(ENDPOINT, credential, received_at_ms);
+    let body = bodies.batch(&request, payload).await;
+    let answer = take(body, &credential, received_at_ms, &acceptor, &mut watch).await;
+    watch.finish(&answer);
+    answer
+}
+
+async fn take(
+    body: Result<Body<'_>>,
+    credential: &Credential,
+    received_at_ms: i64,
+    acceptor: &Acceptor,
+    watch: &mut Watch<'_>,
+) -> Result<HttpResponse> {
+    let body = body?;
+    let posted = watch.read(&body, |body| Posted::read(body, credential, received_at_ms))?;
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
     let shape = posted.shape;
-    let outcomes = posted.accept(&acceptor).await?;
+    let outcomes = posted.accept(acceptor).await?;
     match shape {
         Shape::One => answer_one(outcomes),
-        Shape::Batch => Ok(answer_batch(outcomes)),
+        Shape::Batch => Ok(answer_batch(outcomes, watch)),
     }
 }
 
@@ -123,18 +142,23 @@ fn answer_one(outcomes: Vec<Result<Outcome>>) -> Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(outcome))
 }
 
-fn answer_batch(outcomes: Vec<Result<Outcome>>) -> HttpResponse {
-    let mut response = if outcomes.iter().any(Result::is_ok) {
-        HttpResponse::Ok()
+fn answer_batch(outcomes: Vec<Result<Outcome>>, watch: &mut Watch<'_>) -> HttpResponse {
+    let status = if outcomes.iter().any(Result::is_ok) {
+        StatusCode::OK
     } else {
-        HttpResponse::UnprocessableEntity()
+        StatusCode::UNPROCESSABLE_ENTITY
     };
+    let refused = outcomes.iter().enumerate().filter_map(|(index, outcome)| {
+        let error = outcome.as_ref().err()?;
+        Some((format!("/events/{index}"), error))
+    });
+    watch.reject_events(status.as_u16(), refused);
     let results = outcomes
         .into_iter()
         .enumerate()
         .map(|(index, outcome)| outcome.unwrap_or_else(|e| Outcome::rejected(index, &e)))
         .collect();
-    response.json(Results { results })
+    HttpResponse::build(status).json(Results { results })
 }
 
 fn unanswered() -> Result<Outcome> {
