@@ -6,12 +6,14 @@ use crate::dedup::DedupWindow;
 use crate::delivery::Standing;
 use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
+use crate::event_type::Mode;
 use crate::id::{EventId, IdGenerator, MessageId};
 use crate::message::{self, MessageSource};
 use crate::store::catalog::{Catalog, CatalogHandle};
 use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
 use crate::store::events;
 use crate::store::writer::{Weight, Writer};
+use crate::violations::{Violation, Violations};
 use crate::webhook::{Format, WebhookState};
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -83,6 +85,7 @@ struct Parts {
     catalog: CatalogHandle,
     ids: Arc<IdGenerator>,
     window: Arc<DedupWindow>,
+    violations: Arc<Violations>,
     followers: Followers,
 }
 
@@ -104,6 +107,7 @@ impl Acceptor {
         catalog: CatalogHandle,
         ids: Arc<IdGenerator>,
         window: Arc<DedupWindow>,
+        violations: Arc<Violations>,
         followers: Followers,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -111,6 +115,7 @@ impl Acceptor {
             catalog,
             ids,
             window,
+            violations,
             followers,
         }))
     }
@@ -119,9 +124,59 @@ impl Acceptor {
     /// everything that is owed because of them are on disk (promise 1); so is, of a duplicate, the
     /// event that was there before.
     ///
+    /// All of them or none: one that does not match the schema that its type enforces refuses the others.
+    ///
+    /// # Errors
+    /// As [`Writer::append`], and [`crate::error::Kind::Invalid`] with pointers from the event's root, or
+    /// where there are several events, from the root of their list; nothing is stored then.
+    pub async fn accept(&self, events: Vec<Event>) -> Result<Vec<Acceptance>> {
+        let is_list = events.len() > 1;
+        let mut observed = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            let violation = self.0.check(event).map_err(|refusal| match is_list {
+                true => refusal.under(&format!("/{index}")),
+                false => refusal,
+            })?;
+            observed.extend(violation.map(|violation| (index, violation)));
+        }
+        let outcomes = self.append(events).await?;
+        self.0.note(observed, &outcomes);
+        Ok(outcomes)
+    }
+
+    /// As [`Acceptor::accept`], but each event for itself: the others are appended without those that do
+    /// not match the schema that their type enforces.
+    ///
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
-    pub async fn accept(&self, events: Vec<Event>) -> Result<Vec<Acceptance>> {
+    pub async fn accept_each(&self, events: Vec<Event>) -> Result<Vec<Result<Acceptance>>> {
+        let mut refused = Vec::new();
+        let mut observed = Vec::new();
+        let mut kept = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            match self.0.check(&event) {
+                Err(refusal) => refused.push((index, refusal)),
+                Ok(violation) => {
+                    observed.extend(violation.map(|violation| (kept.len(), violation)));
+                    kept.push(event);
+                }
+            }
+        }
+        let appended = if kept.is_empty() {
+            Vec::new()
+        } else {
+            self.append(kept).await?
+        };
+        self.0.note(observed, &appended);
+        let mut outcomes: Vec<_> = appended.into_iter().map(Ok).collect();
+        // From the front on, so that each finds its place among those before it.
+        for (index, refusal) in refused {
+            outcomes.insert(index.min(outcomes.len()), Err(refusal));
+        }
+        Ok(outcomes)
+    }
+
+    async fn append(&self, events: Vec<Event>) -> Result<Vec<Acceptance>> {
         if events.iter().any(|event| event.dedup_key.is_some()) {
             self.0.window.loaded().await;
         }
@@ -155,6 +210,7 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::accept`].
     pub async fn accept_one(&self, event: Event) -> Result<EventId> {
+        let violation = self.0.check(&event)?;
         let (parts, told) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let weight = Weight {
             rows: 1,
@@ -174,6 +230,9 @@ impl Acceptor {
                 move |(_, fresh)| told.followers.tell(fresh),
             )
             .await?;
+        if let Some(violation) = violation {
+            self.0.violations.note(violation, Some(id));
+        }
         Ok(id)
     }
 }
@@ -192,6 +251,39 @@ fn unplaced(event: Event) -> StoredEvent {
 }
 
 impl Parts {
+    /// Checks an event by the schema that is declared of its type, where there is one; what it does not
+    /// match but is stored all the same is to be noted once it is.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Invalid`] when the schema is enforced.
+    fn check(&self, event: &Event) -> Result<Option<Violation>> {
+        let catalog = self.catalog.current();
+        let Some(checked) = catalog.checked_type(event.workspace, &event.name) else {
+            return Ok(None);
+        };
+        let fields = checked.violations(event);
+        let Some(first) = fields.first() else {
+            return Ok(None);
+        };
+        let violation = Violation::of(event, first.clone());
+        match checked.mode {
+            Mode::Observe => Ok(Some(violation)),
+            Mode::Enforce => {
+                self.violations.note(violation, None);
+                Err(Error::fields(fields))
+            }
+        }
+    }
+
+    /// Counts what did not match and was stored; each stands beside its place among `outcomes`.
+    fn note(&self, observed: Vec<(usize, Violation)>, outcomes: &[Acceptance]) {
+        for (index, violation) in observed {
+            if let Some(Acceptance::Created(id)) = outcomes.get(index) {
+                self.violations.note(violation, Some(*id));
+            }
+        }
+    }
+
     /// Appends an event, unless its key says that it is in the log already.
     fn place(
         &self,

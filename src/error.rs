@@ -111,6 +111,15 @@ impl Error {
         self
     }
 
+    /// The same refusal of fields that stand under `pointer`.
+    #[must_use]
+    pub fn under(mut self, pointer: &str) -> Self {
+        for field in &mut self.0.fields {
+            field.pointer.insert_str(0, pointer);
+        }
+        self
+    }
+
     /// The same refusal, at a byte of the body.
     #[must_use]
     pub fn with_offset(mut self, offset: usize) -> Self {

@@ -30,6 +30,8 @@ pub mod retain;
 // ACCEPT: one event, one place in the log
 pub mod accept;
 
+pub mod violations;
+
 pub mod dedup;
 
 // MANAGE: what people change, once for pages and commands
@@ -40,6 +42,10 @@ pub mod store;
 
 // RULES: pure, no SQL, no HTTP, no I/O; `now` is an argument
 pub mod sample;
+
+pub mod event_type;
+
+pub mod schema;
 
 pub mod normalize;
 

@@ -20,6 +20,7 @@ use crate::store::checkpoint::Checkpointer;
 use crate::store::writer::Writer;
 use crate::store::{self, Files, Readers};
 use crate::time::now_ms;
+use crate::violations::Violations;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
@@ -67,7 +68,7 @@ pub struct Server {
     catalog_task: actix_web::rt::task::JoinHandle<()>,
     writer: Writer,
     stop_notes: watch::Sender<bool>,
-    rejects_task: actix_web::rt::task::JoinHandle<()>,
+    notes_task: actix_web::rt::task::JoinHandle<()>,
     stop_dispatcher: watch::Sender<bool>,
     stop_projector: Arc<AtomicBool>,
     stop_sweeper: Sender<()>,
@@ -105,11 +106,13 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let (followers, fresh, log_grew) = accept::followers(config.fresh_deliveries());
     let window = Arc::new(DedupWindow::new(config.dedup_limits()));
     Arc::clone(&window).start_loading(readers.clone(), now_ms())?;
+    let violations = Arc::new(Violations::default());
     let acceptor = Acceptor::new(
         writer.clone(),
         catalog.clone(),
         Arc::clone(&ids),
         window,
+        Arc::clone(&violations),
         followers,
     );
 
@@ -138,10 +141,14 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let public_url = public_url(config, address)?;
     let (setup, setup_link) = setup(has_users, &public_url)?;
     let rejects = web::Data::new(ingest::Rejects::new(config.reject_limits()));
-    let (stop_notes, notes_stopping) = watch::channel(false);
-    let rejects_task = {
-        let (rejects, writer, ids) = (rejects.clone(), writer.clone(), Arc::clone(&ids));
-        actix_web::rt::spawn(async move { rejects.keep(writer, ids, notes_stopping).await })
+    let (stop_notes, stopping) = watch::channel(false);
+    let notes_task = {
+        let (rejects, ids) = (rejects.clone(), Arc::clone(&ids));
+        let (writer, to_the_end) = (writer.clone(), stopping.clone());
+        actix_web::rt::spawn(async move {
+            let rejects = rejects.keep(writer.clone(), ids, stopping);
+            futures_util::future::join(rejects, violations.keep(writer.clone(), to_the_end)).await;
+        })
     };
     let share = share(Shared {
         acceptor: web::Data::new(acceptor),
@@ -173,7 +180,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         )),
         writer,
         stop_notes,
-        rejects_task,
+        notes_task,
         stop_dispatcher,
         stop_projector,
         stop_sweeper,
@@ -331,8 +338,8 @@ impl Server {
         self.stop_projector.store(true, Ordering::Release);
         drop(self.stop_sweeper);
         self.stop_notes.send_replace(true);
-        // What was refused while the box stopped is worth no long wait.
-        let _ = tokio::time::timeout(THREAD_END_TIMEOUT, self.rejects_task).await;
+        // What was noted last is worth no long wait.
+        let _ = tokio::time::timeout(THREAD_END_TIMEOUT, self.notes_task).await;
         join("dispatcher", self.dispatcher, None).await;
         // Together, so that one that hangs costs the others none of their time.
         futures_util::future::join3(

@@ -26,6 +26,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "as above",
     ),
     (
+        "FROM declared_event_type WHERE schema IS NOT NULL",
+        "as above",
+    ),
+    (
         "FROM webhook\n             WHERE deleted_at_ms IS NULL ORDER BY id",
         "as above",
     ),

@@ -24,9 +24,13 @@ pub(super) enum Said {
     Revoked,
     /// An attempt was asked for.
     Retrying,
+    /// An event type was declared, or what is declared of it was changed.
+    Declared,
+    /// What was declared of an event type is gone.
+    Undeclared,
 }
 
-const ALL: [(Said, &str); 8] = [
+const ALL: [(Said, &str); 10] = [
     (Said::Renamed, "renamed"),
     (Said::Saved, "saved"),
     (Said::Paused, "paused"),
@@ -35,6 +39,8 @@ const ALL: [(Said, &str); 8] = [
     (Said::Deleted, "deleted"),
     (Said::Revoked, "revoked"),
     (Said::Retrying, "retrying"),
+    (Said::Declared, "declared"),
+    (Said::Undeclared, "undeclared"),
 ];
 
 /// The part of a query that carries it.
@@ -94,6 +100,11 @@ impl Flash {
             (Said::Revoked, _) => {
                 "The key is revoked. The next request with it is refused.".to_owned()
             }
+            (Said::Declared, _) => {
+                "The event type was saved. The next event of it is checked by its schema."
+                    .to_owned()
+            }
+            (Said::Undeclared, _) => "What was declared of the event type is gone.".to_owned(),
             (Said::Retrying, _) => {
                 "An attempt was asked for. It shows up here as soon as it is made.".to_owned()
             }

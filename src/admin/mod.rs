@@ -7,6 +7,8 @@ mod assets;
 mod csrf;
 mod deliveries;
 mod desk;
+mod event_type_form;
+mod event_types;
 mod events;
 mod flash;
 mod format;
@@ -138,6 +140,17 @@ fn changing(cfg: &mut web::ServiceConfig) {
         at("/w/{workspace}/webhooks/{id}/delete")
             .route(get().to(webhooks::ask_delete))
             .route(post().to(webhooks::delete)),
+    )
+    .service(at("/w/{workspace}/event-types").route(get().to(event_types::list)))
+    .service(
+        at("/w/{workspace}/event-types/{name}")
+            .route(get().to(event_type_form::show))
+            .route(post().to(event_type_form::save)),
+    )
+    .service(
+        at("/w/{workspace}/event-types/{name}/remove")
+            .route(get().to(event_type_form::ask_remove))
+            .route(post().to(event_type_form::remove)),
     )
     .service(
         at("/w/{workspace}/keys")

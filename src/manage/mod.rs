@@ -2,11 +2,13 @@
 //! checks, writes and leaves its audit entry inside the caller's transaction. Knows no HTTP.
 
 mod actor;
+mod event_types;
 mod people;
 mod senders;
 mod webhooks;
 
 pub use actor::Actor;
+pub use event_types::{declare_event_type, remove_event_type};
 pub use people::{NewUser, add_member, create_user, create_workspace, rename_workspace};
 pub use senders::{CreatedApiKey, CreatedSource, create_api_key, create_source, revoke_api_key};
 pub use webhooks::{

@@ -41,6 +41,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0005_fewer_keys.sql")),
     M::up(include_str!("../../migrations/0006_sources.sql")),
     M::up(include_str!("../../migrations/0008_rejects.sql")),
+    M::up(include_str!("../../migrations/0010_event_types.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod catalog;
 pub mod checkpoint;
 pub mod deliveries;
+pub mod event_types;
 pub mod events;
 mod files;
 mod group;

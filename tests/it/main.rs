@@ -12,6 +12,7 @@ mod browser;
 mod cli;
 mod crash;
 mod delivery;
+mod event_types;
 mod ingest;
 mod native;
 mod project;

@@ -212,13 +212,16 @@ impl Posted {
         let mut accepted = if self.events.is_empty() {
             Vec::new().into_iter()
         } else {
-            acceptor.accept(self.events).await?.into_iter()
+            acceptor.accept_each(self.events).await?.into_iter()
         };
         let mut refused = self.refused.into_iter().peekable();
         Ok((0..len)
             .map(|index| match refused.next_if(|(at, _)| *at == index) {
                 Some((_, error)) => Err(error),
-                None => accepted.next().map_or_else(unanswered, Outcome::of),
+                None => match accepted.next() {
+                    Some(acceptance) => acceptance.and_then(Outcome::of),
+                    None => unanswered(),
+                },
             })
             .collect())
     }
