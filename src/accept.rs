@@ -6,12 +6,14 @@ use crate::dedup::DedupWindow;
 use crate::delivery::Standing;
 use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
+use crate::event_type::Mode;
 use crate::id::{EventId, IdGenerator, MessageId, WorkspaceId};
 use crate::message::{self, MessageSource, Notice};
 use crate::store::catalog::{Catalog, CatalogHandle};
 use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
 use crate::store::events;
 use crate::store::writer::{Weight, Writer};
+use crate::violations::{Violation, Violations};
 use crate::webhook::{Format, WebhookState};
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -89,6 +91,7 @@ struct Parts {
     catalog: CatalogHandle,
     ids: Arc<IdGenerator>,
     window: Arc<DedupWindow>,
+    violations: Arc<Violations>,
     followers: Followers,
 }
 
@@ -122,6 +125,11 @@ pub struct Contradiction {
     pub earlier: Option<EventId>,
 }
 
+/// The place of an event that is the whole body.
+pub fn at_root(_index: usize) -> String {
+    String::new()
+}
+
 /// What became of events that are taken all together or not at all.
 pub type Placed = std::result::Result<Vec<EventId>, Contradiction>;
 
@@ -144,6 +152,7 @@ impl Acceptor {
         catalog: CatalogHandle,
         ids: Arc<IdGenerator>,
         window: Arc<DedupWindow>,
+        violations: Arc<Violations>,
         followers: Followers,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -151,6 +160,7 @@ impl Acceptor {
             catalog,
             ids,
             window,
+            violations,
             followers,
         }))
     }
@@ -159,10 +169,52 @@ impl Acceptor {
     /// everything that is owed because of them are on disk (promise 1); so is, of a duplicate, the
     /// event that was there before.
     ///
+    /// All of them or none: one that does not match the schema that its type enforces refuses the others.
+    ///
+    /// # Errors
+    /// As [`Writer::append`], and [`crate::error::Kind::Invalid`] with pointers into the body, in which the
+    /// event with an index stands at `place`; nothing is stored then.
+    pub async fn accept(
+        &self,
+        events: Vec<Event>,
+        place: fn(usize) -> String,
+    ) -> Result<Vec<Acceptance>> {
+        let observed = self.0.check_all(&events, place)?;
+        let outcomes = self.submit(events, Parts::place_each).await?;
+        self.0.note(observed, &outcomes);
+        Ok(outcomes)
+    }
+
+    /// As [`Acceptor::accept`], but each event for itself: the others are appended without those that do
+    /// not match the schema that their type enforces.
+    ///
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
-    pub async fn accept(&self, events: Vec<Event>) -> Result<Vec<Acceptance>> {
-        self.submit(events, Parts::place_each).await
+    pub async fn accept_each(&self, events: Vec<Event>) -> Result<Vec<Result<Acceptance>>> {
+        let mut refused = Vec::new();
+        let mut observed = Vec::new();
+        let mut kept = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            match self.0.check(&event) {
+                Err(refusal) => refused.push((index, refusal)),
+                Ok(violation) => {
+                    observed.extend(violation.map(|violation| (kept.len(), violation)));
+                    kept.push(event);
+                }
+            }
+        }
+        let appended = if kept.is_empty() {
+            Vec::new()
+        } else {
+            self.submit(kept, Parts::place_each).await?
+        };
+        self.0.note(observed, &appended);
+        let mut outcomes: Vec<_> = appended.into_iter().map(Ok).collect();
+        // From the front on, so that each finds its place among those before it.
+        for (index, refusal) in refused {
+            outcomes.insert(index.min(outcomes.len()), Err(refusal));
+        }
+        Ok(outcomes)
     }
 
     /// [`Acceptor::accept`] for events of which either all are in the log afterwards or none of these:
@@ -170,14 +222,25 @@ impl Acceptor {
     ///
     /// # Errors
     /// As [`Acceptor::accept`]; and what stands in the way, within the result.
-    pub async fn accept_all(&self, events: Vec<Event>) -> Result<Placed> {
-        match contradiction(&events) {
-            Some(index) => Ok(Err(Contradiction {
+    pub async fn accept_all(
+        &self,
+        events: Vec<Event>,
+        place: fn(usize) -> String,
+    ) -> Result<Placed> {
+        if let Some(index) = contradiction(&events) {
+            return Ok(Err(Contradiction {
                 index,
                 earlier: None,
-            })),
-            None => self.submit(events, Parts::place_all).await,
+            }));
         }
+        let observed = self.0.check_all(&events, place)?;
+        let placed = self.submit(events, Parts::place_all).await?;
+        if let Ok(ids) = &placed {
+            for (index, violation) in observed {
+                self.0.violations.note(violation, ids.get(index).copied());
+            }
+        }
+        Ok(placed)
     }
 
     /// Hands events to the writer in one piece, and tells who follows the log of what is owed.
@@ -218,6 +281,7 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::accept`].
     pub async fn accept_one(&self, event: Event) -> Result<EventId> {
+        let violation = self.0.check(&event)?;
         let (parts, told) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let weight = Weight {
             rows: 1,
@@ -237,6 +301,9 @@ impl Acceptor {
                 move |(_, fresh)| told.followers.tell(fresh),
             )
             .await?;
+        if let Some(violation) = violation {
+            self.0.violations.note(violation, Some(id));
+        }
         Ok(id)
     }
 }
@@ -255,6 +322,55 @@ fn unplaced(event: Event) -> StoredEvent {
 }
 
 impl Parts {
+    /// Checks an event by the schema that is declared of its type, where there is one; what it does not
+    /// match but is stored all the same is to be noted once it is.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Invalid`] when the schema is enforced.
+    fn check(&self, event: &Event) -> Result<Option<Violation>> {
+        let catalog = self.catalog.current();
+        let Some(checked) = catalog.checked_type(event.workspace, &event.name) else {
+            return Ok(None);
+        };
+        let fields = checked.violations(event);
+        let Some(first) = fields.first() else {
+            return Ok(None);
+        };
+        let violation = Violation::of(event, first.clone());
+        match checked.mode {
+            Mode::Observe => Ok(Some(violation)),
+            Mode::Enforce => {
+                self.violations.note(violation, None);
+                Err(Error::fields(fields))
+            }
+        }
+    }
+
+    /// [`Parts::check`] of events of which one that is refused refuses the others; those that are to be noted,
+    /// with their places.
+    fn check_all(
+        &self,
+        events: &[Event],
+        place: fn(usize) -> String,
+    ) -> Result<Vec<(usize, Violation)>> {
+        let mut observed = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            let violation = self.check(event);
+            let violation = violation.map_err(|refusal| refusal.under(&place(index)))?;
+            observed.extend(violation.map(|violation| (index, violation)));
+        }
+        Ok(observed)
+    }
+
+    /// Counts what did not match and was stored; each stands beside its place among `outcomes`.
+    fn note(&self, observed: Vec<(usize, Violation)>, outcomes: &[Acceptance]) {
+        for (index, violation) in observed {
+            if let Some(Acceptance::Created(id)) = outcomes.get(index) {
+                self.violations.note(violation, Some(*id));
+            }
+        }
+    }
+
     /// Appends an event, unless its key says that it is in the log already.
     fn place(
         &self,

@@ -48,6 +48,14 @@ const BATCH_BODIES: usize = 32;
 const BATCH_TURN_TIMEOUT_MS: u64 = 5_000;
 /// A body must be here within this time, milliseconds.
 const BODY_TIMEOUT_MS: u64 = 20_000;
+/// Refused requests that wait in memory to be written, in all; each holds a few KiB of its body.
+const REJECTS_WAITING: usize = 1_024;
+/// Those of one workspace.
+const REJECTS_WAITING_OF_WORKSPACE: usize = 256;
+/// Refused requests that are written in one transaction.
+const REJECTS_GROUP: usize = 64;
+/// How long they gather before, milliseconds: with the group, at most 640 are written a second.
+const REJECTS_GATHER_MS: u64 = 100;
 /// Attempts on their way, in all.
 const DELIVERY_CONCURRENCY: usize = 256;
 /// Attempts on their way or not yet recorded, in all: a commit of many costs little more than one.
@@ -379,6 +387,16 @@ impl Config {
             batch_bodies: BATCH_BODIES,
             batch_turn_timeout_ms: BATCH_TURN_TIMEOUT_MS,
             body_timeout_ms: BODY_TIMEOUT_MS,
+        }
+    }
+
+    /// The bounds of keeping refused requests.
+    pub fn reject_limits(&self) -> ingest::RejectLimits {
+        ingest::RejectLimits {
+            waiting: REJECTS_WAITING,
+            waiting_of_workspace: REJECTS_WAITING_OF_WORKSPACE,
+            group: REJECTS_GROUP,
+            gather_ms: REJECTS_GATHER_MS,
         }
     }
 

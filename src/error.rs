@@ -53,6 +53,7 @@ struct Inner {
     message: String,
     fields: Vec<FieldError>,
     retry_after_s: Option<i64>,
+    offset: Option<usize>,
     source: Option<anyhow::Error>,
 }
 
@@ -72,6 +73,7 @@ impl Error {
             message: message.into(),
             fields: Vec::new(),
             retry_after_s: None,
+            offset: None,
             source: None,
         }))
     }
@@ -108,6 +110,22 @@ impl Error {
     #[must_use]
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
+        self
+    }
+
+    /// The same refusal of fields that stand under `pointer`.
+    #[must_use]
+    pub fn under(mut self, pointer: &str) -> Self {
+        for field in &mut self.0.fields {
+            field.pointer.insert_str(0, pointer);
+        }
+        self
+    }
+
+    /// The same refusal, at a byte of the body.
+    #[must_use]
+    pub fn with_offset(mut self, offset: usize) -> Self {
+        self.0.offset = Some(offset);
         self
     }
 
@@ -167,6 +185,11 @@ impl Error {
     /// Seconds after which trying again may help, where that is known.
     pub fn retry_after_s(&self) -> Option<i64> {
         self.0.retry_after_s
+    }
+
+    /// The byte of the body that it is about, where it is about one.
+    pub fn offset(&self) -> Option<usize> {
+        self.0.offset
     }
 
     /// The operator's side of it.

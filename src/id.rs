@@ -71,6 +71,9 @@ pub mod family {
     /// A funnel.
     #[derive(Debug)]
     pub enum Funnel {}
+    /// A refused request.
+    #[derive(Debug)]
+    pub enum Reject {}
 
     impl Prefix for Workspace {
         const PREFIX: &'static str = "ws";
@@ -111,6 +114,9 @@ pub mod family {
     impl Prefix for Funnel {
         const PREFIX: &'static str = "fnl";
     }
+    impl Prefix for Reject {
+        const PREFIX: &'static str = "rej";
+    }
 }
 
 /// `ws_…`
@@ -139,6 +145,8 @@ pub type AuditId = Id<family::Audit>;
 pub type MergeId = Id<family::Merge>;
 /// `fnl_…`
 pub type FunnelId = Id<family::Funnel>;
+/// `rej_…`
+pub type RejectId = Id<family::Reject>;
 
 impl<P> Id<P> {
     /// Wraps the integer that stands in the file.

@@ -31,7 +31,7 @@ impl From<Fault> for Error {
         let message = format!(
             "The body is not acceptable JSON at byte {offset}: {what}. Nothing was stored."
         );
-        Self::new(Kind::Malformed, code, message)
+        Self::new(Kind::Malformed, code, message).with_offset(offset)
     }
 }
 

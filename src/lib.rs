@@ -30,6 +30,8 @@ pub mod retain;
 // ACCEPT: one event, one place in the log
 pub mod accept;
 
+pub mod violations;
+
 pub mod dedup;
 
 // MANAGE: what people change, once for pages and commands
@@ -46,6 +48,10 @@ pub mod sample;
 pub mod billing;
 
 pub mod funnel;
+
+pub mod event_type;
+
+pub mod schema;
 
 pub mod normalize;
 

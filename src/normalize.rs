@@ -129,6 +129,17 @@ fn name(
     }
 }
 
+/// Checks an event's name that stands in `field`.
+///
+/// # Errors
+/// A refusal of that field.
+pub fn check_name(name: &str, field: &str) -> Result<()> {
+    match name_refusal(name, field) {
+        None => Ok(()),
+        Some((code, detail)) => Err(Error::field(format!("/{field}"), code, detail)),
+    }
+}
+
 fn name_refusal(name: &str, field: &str) -> Option<(&'static str, String)> {
     if name.trim().is_empty() {
         return Some(("required", format!("{field} must not be empty.")));

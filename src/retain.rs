@@ -56,6 +56,7 @@ struct Places {
     delivery: i64,
     message: i64,
     event: i64,
+    reject: i64,
     /// The newest event of the timeline's oldest segment, as it was when last looked at.
     segment_end: i64,
     /// Rows that went so far.
@@ -163,6 +164,11 @@ impl Sweeper {
         )? && self.sweep_table(
             (&mut places.event, horizon.events),
             retention::take_events,
+            rows,
+            rest,
+        )? && self.sweep_table(
+            (&mut places.reject, horizon.events),
+            retention::take_rejects,
             rows,
             rest,
         )? && self.sweep_timeline(places, rest)?)

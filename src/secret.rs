@@ -17,7 +17,8 @@ const NONCE_BYTES: usize = 24;
 pub const API_KEY_PREFIX: &str = "pbk_";
 /// How much of an API key is kept in the clear, to recognise it by.
 const API_KEY_SHOWN_CHARS: usize = 10;
-const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
+/// What every webhook secret begins with.
+pub const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
 
 /// The SHA-256 of a token: what the file holds.
 pub type TokenHash = [u8; 32];

@@ -20,6 +20,7 @@ use crate::store::checkpoint::Checkpointer;
 use crate::store::writer::Writer;
 use crate::store::{self, Files, Readers};
 use crate::time::now_ms;
+use crate::violations::Violations;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
@@ -66,6 +67,8 @@ pub struct Server {
     http_task: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
     catalog_task: actix_web::rt::task::JoinHandle<()>,
     writer: Writer,
+    stop_notes: watch::Sender<bool>,
+    notes_task: actix_web::rt::task::JoinHandle<()>,
     stop_dispatcher: watch::Sender<bool>,
     stop_projector: Arc<AtomicBool>,
     stop_sweeper: Sender<()>,
@@ -103,11 +106,13 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let (followers, fresh, log_grew) = accept::followers(config.fresh_deliveries());
     let window = Arc::new(DedupWindow::new(config.dedup_limits()));
     Arc::clone(&window).start_loading(readers.clone(), now_ms())?;
+    let violations = Arc::new(Violations::default());
     let acceptor = Acceptor::new(
         writer.clone(),
         catalog.clone(),
         Arc::clone(&ids),
         window,
+        Arc::clone(&violations),
         followers.clone(),
     );
 
@@ -137,10 +142,21 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;
     let (setup, setup_link) = setup(has_users, &public_url)?;
+    let rejects = web::Data::new(ingest::Rejects::new(config.reject_limits()));
+    let (stop_notes, stopping) = watch::channel(false);
+    let notes_task = {
+        let (rejects, ids) = (rejects.clone(), Arc::clone(&ids));
+        let (writer, to_the_end) = (writer.clone(), stopping.clone());
+        actix_web::rt::spawn(async move {
+            let rejects = rejects.keep(writer.clone(), ids, stopping);
+            futures_util::future::join(rejects, violations.keep(writer.clone(), to_the_end)).await;
+        })
+    };
     let share = share(Shared {
         acceptor: web::Data::new(acceptor),
         bodies: web::Data::new(ingest::Bodies::new(config.ingest_limits())),
         quota: web::Data::new(ingest::EventQuota::default()),
+        rejects,
         catalog: web::Data::new(catalog.clone()),
         writer: web::Data::new(writer.clone()),
         readers: web::Data::new(readers),
@@ -167,6 +183,8 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
             version,
         )),
         writer,
+        stop_notes,
+        notes_task,
         stop_dispatcher,
         stop_projector,
         stop_sweeper,
@@ -256,6 +274,7 @@ struct Shared {
     acceptor: web::Data<Acceptor>,
     bodies: web::Data<ingest::Bodies>,
     quota: web::Data<ingest::EventQuota>,
+    rejects: web::Data<ingest::Rejects>,
     catalog: web::Data<CatalogHandle>,
     writer: web::Data<Writer>,
     readers: web::Data<Readers>,
@@ -275,6 +294,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
         app.app_data(shared.acceptor.clone())
             .app_data(shared.bodies.clone())
             .app_data(shared.quota.clone())
+            .app_data(shared.rejects.clone())
             .app_data(shared.catalog.clone())
             .app_data(shared.writer.clone())
             .app_data(shared.readers.clone())
@@ -325,6 +345,9 @@ impl Server {
         self.stop_dispatcher.send_replace(true);
         self.stop_projector.store(true, Ordering::Release);
         drop(self.stop_sweeper);
+        self.stop_notes.send_replace(true);
+        // What was noted last is worth no long wait.
+        let _ = tokio::time::timeout(THREAD_END_TIMEOUT, self.notes_task).await;
         join("dispatcher", self.dispatcher, None).await;
         // Together, so that one that hangs costs the others none of their time.
         futures_util::future::join3(

@@ -34,9 +34,13 @@ pub(super) enum Said {
     FunnelSaved,
     /// The limit of active people was set or taken away.
     LimitSet,
+    /// An event type was declared, or what is declared of it was changed.
+    Declared,
+    /// What was declared of an event type is gone.
+    Undeclared,
 }
 
-const ALL: [(Said, &str); 13] = [
+const ALL: [(Said, &str); 15] = [
     (Said::Undoing, "undoing"),
     (Said::FunnelSaved, "funnel-saved"),
     (Said::LimitSet, "limit-set"),
@@ -50,6 +54,8 @@ const ALL: [(Said, &str); 13] = [
     (Said::StripeSecretKept, "stripe-secret-kept"),
     (Said::Revoked, "revoked"),
     (Said::Retrying, "retrying"),
+    (Said::Declared, "declared"),
+    (Said::Undeclared, "undeclared"),
 ];
 
 /// The part of a query that carries it.
@@ -121,6 +127,11 @@ impl Flash {
                 "The funnel was saved. Events from now on follow it.".to_owned()
             }
             (Said::LimitSet, _) => "The limit was saved.".to_owned(),
+            (Said::Declared, _) => {
+                "The event type was saved. The next event of it is checked by its schema."
+                    .to_owned()
+            }
+            (Said::Undeclared, _) => "What was declared of the event type is gone.".to_owned(),
             (Said::Retrying, _) => {
                 "An attempt was asked for. It shows up here as soon as it is made.".to_owned()
             }

@@ -8,6 +8,8 @@ mod billing;
 mod csrf;
 mod deliveries;
 mod desk;
+mod event_type_form;
+mod event_types;
 mod events;
 mod flash;
 mod format;
@@ -22,6 +24,7 @@ mod login;
 mod overview;
 mod profile;
 mod profiles;
+mod rejects;
 mod session;
 mod settings;
 mod setup;
@@ -113,6 +116,8 @@ fn looking(cfg: &mut web::ServiceConfig) {
     cfg.service(at("/w/{workspace}").route(get().to(overview::show)))
         .service(at("/w/{workspace}/events").route(get().to(events::list)))
         .service(at("/w/{workspace}/events/{id}").route(get().to(events::show)))
+        .service(at("/w/{workspace}/rejects").route(get().to(rejects::list)))
+        .service(at("/w/{workspace}/rejects/{id}").route(get().to(rejects::show)))
         .service(at("/w/{workspace}/profiles").route(get().to(profiles::list)))
         .service(at("/w/{workspace}/profiles/{id}").route(get().to(profile::show)))
         .service(
@@ -177,6 +182,17 @@ fn senders(cfg: &mut web::ServiceConfig) {
         at("/w/{workspace}/settings")
             .route(get().to(limits::show))
             .route(post().to(limits::save)),
+    )
+    .service(at("/w/{workspace}/event-types").route(get().to(event_types::list)))
+    .service(
+        at("/w/{workspace}/event-types/{name}")
+            .route(get().to(event_type_form::show))
+            .route(post().to(event_type_form::save)),
+    )
+    .service(
+        at("/w/{workspace}/event-types/{name}/remove")
+            .route(get().to(event_type_form::ask_remove))
+            .route(post().to(event_type_form::remove)),
     )
     .service(
         at("/w/{workspace}/keys")

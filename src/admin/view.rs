@@ -8,6 +8,7 @@ use super::session::{Person, Visitor, base};
 use super::settings::Settings;
 use crate::access::Role;
 use crate::delivery::DeliveryState;
+use crate::event_type::Mode;
 use crate::store::access::Membership;
 use crate::time::rfc3339;
 use crate::webhook::WebhookState;
@@ -31,6 +32,10 @@ pub(super) enum Section {
     Overview,
     /// What came.
     Events,
+    /// What was refused.
+    Rejects,
+    /// What may come.
+    EventTypes,
     /// Whom it is about.
     Profiles,
     /// How far they have come.
@@ -137,6 +142,8 @@ fn rail(membership: &Membership, section: Section) -> Vec<Entry> {
     let mut sections = vec![
         (Section::Overview, "", "Overview", "gauge"),
         (Section::Events, "/events", "Events", "bolt"),
+        (Section::Rejects, "/rejects", "Rejects", "slash"),
+        (Section::EventTypes, "/event-types", "Event types", "box"),
         (Section::Profiles, "/profiles", "Profiles", "person"),
         (Section::Funnels, "/funnels", "Funnels", "funnel"),
         (Section::Webhooks, "/webhooks", "Webhooks", "hook"),
@@ -287,6 +294,15 @@ impl State {
             WebhookState::Active => ("ok", "check", "Active"),
             WebhookState::Paused => ("held", "pause", "Paused"),
             WebhookState::Disabled => ("bad", "cross", "Disabled"),
+        };
+        Self { class, icon, word }
+    }
+
+    /// What becomes of events that do not match their type's schema.
+    pub(super) fn of_mode(mode: Mode) -> Self {
+        let (class, icon, word) = match mode {
+            Mode::Observe => ("info", "search", "Observed"),
+            Mode::Enforce => ("ok", "check", "Enforced"),
         };
         Self { class, icon, word }
     }

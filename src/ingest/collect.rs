@@ -5,10 +5,11 @@
 use super::browser;
 use super::context::touch;
 use super::fields::{self, Members, Refused, all_or_none, given};
+use super::rejects::{Endpoint, Rejects};
 use super::request::Bodies;
 use crate::accept::Acceptor;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventKind, FieldNames, Identifiers, RawEvent};
+use crate::event::{Event, EventKind, FieldNames, Identifiers, RawEvent, Verification};
 use crate::json::{self, Place};
 use crate::normalize::normalize;
 use crate::store::catalog::{CatalogHandle, KnownSource};
@@ -62,8 +63,9 @@ pub(super) async fn receive(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> HttpResponse {
-    let answer = take(&request, payload, &bodies, &catalog, &acceptor).await;
+    let answer = take(&request, payload, &bodies, &catalog, &acceptor, &rejects).await;
     browser::readable(&request, answer)
 }
 
@@ -73,19 +75,36 @@ async fn take(
     bodies: &Bodies,
     catalog: &CatalogHandle,
     acceptor: &Acceptor,
+    rejects: &Rejects,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let body = bodies.event(request, payload).await?;
     let posted = Posted::read(json::check(&body)?)?;
-    let events = {
+    let (watch, events) = {
         let catalog = catalog.current();
         let source = browser::named_source(&catalog, posted.source, "source")?;
-        browser::check_origin(request, source)?;
-        posted.events(source, received_at_ms)?
+        let credential = browser::credential(source, Verification::Unverified);
+        let endpoint = Endpoint::without_key("/collect");
+        let mut watch = rejects.watch(endpoint, credential, received_at_ms);
+        let events = watch.read(&body, |_| {
+            browser::check_origin(request, source)?;
+            posted.events(source, received_at_ms)
+        });
+        (watch, events)
     };
+    let answer = match events {
+        Ok(events) => store(events, acceptor).await,
+        Err(refusal) => Err(refusal),
+    };
+    watch.finish(&answer);
+    answer
+}
+
+async fn store(events: Vec<Event>, acceptor: &Acceptor) -> Result<HttpResponse> {
+    let place = |index| format!("/events/{index}");
     // One messageId is one event. Sent again it may be a few milliseconds older by the box's clock, which
     // is another event to the log; to the script it is the one that it sent.
-    let accepted = acceptor.accept(events).await?.len();
+    let accepted = acceptor.accept(events, place).await?.len();
     Ok(HttpResponse::Ok().json(Answer { accepted }))
 }
 

@@ -2,11 +2,12 @@
 //! Owns the shape on the wire and its refusals, and nothing that holds for other dialects too.
 
 use super::fields::{Refused, escaped};
-use super::request::{self, Admission, Bodies};
+use super::rejects::{Endpoint, Rejects, Watch};
+use super::request::{self, Admission, Bodies, Body};
 use crate::accept::Acceptor;
 use crate::access::Scope;
 use crate::error::{Error, Result};
-use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
+use crate::event::{Credential, EventKind, FieldNames, Identifiers, RawEvent};
 use crate::json;
 use crate::normalize::normalize;
 use crate::store::catalog::CatalogHandle;
@@ -24,6 +25,8 @@ const ADMISSION: Admission = Admission {
     takes_bearer: false,
     scopes: &[Scope::WriteEvents],
 };
+
+const ENDPOINT: Endpoint = Endpoint::with_api_key("/sse/webhook");
 
 const NAMES: FieldNames = FieldNames {
     kind: "type",
@@ -49,11 +52,28 @@ pub(super) async fn receive(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
-    let body = bodies.event(&request, payload).await?;
-    let event = normalize(parse(json::check(&body)?)?, &credential, received_at_ms)?;
+    let mut watch = rejects.watch(ENDPOINT, credential, received_at_ms);
+    let body = bodies.event(&request, payload).await;
+    let answer = take(body, &credential, received_at_ms, &acceptor, &mut watch).await;
+    watch.finish(&answer);
+    answer
+}
+
+async fn take(
+    body: Result<Body<'_>>,
+    credential: &Credential,
+    received_at_ms: i64,
+    acceptor: &Acceptor,
+    watch: &mut Watch<'_>,
+) -> Result<HttpResponse> {
+    let body = body?;
+    let event = watch.read(&body, |body| {
+        normalize(parse(json::check(body)?)?, credential, received_at_ms)
+    })?;
     let id = acceptor.accept_one(event).await?;
     Ok(HttpResponse::Ok().json(Answer { success: true, id }))
 }

@@ -5,17 +5,20 @@ mod browser;
 mod churnkey;
 mod collect;
 mod context;
+mod excerpt;
 mod fields;
 mod funnelfizz;
 mod jimo;
 mod native;
 mod quota;
+mod rejects;
 mod request;
 mod segment;
 mod snippet;
 mod stripe;
 
 pub use quota::EventQuota;
+pub use rejects::{RejectLimits, Rejects};
 pub use request::{Bodies, Limits};
 pub use segment::PublicUrl;
 

@@ -3,8 +3,9 @@
 //! that a type means nothing there is no reason to refuse it: Stripe would send it again for days.
 
 use super::fields::{Refused, given};
+use super::rejects::{Endpoint, Rejects, Watch};
 use super::request::Bodies;
-use crate::accept::{Acceptance, Acceptor};
+use crate::accept::{Acceptance, Acceptor, at_root};
 use crate::billing::stripe::{PREFIX, essentials, reference};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, EventKind, FieldNames, Identifiers, RawEvent, Verification};
@@ -58,13 +59,19 @@ pub(super) async fn receive(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let (credential, secret) = endpoint(&catalog.current(), &source)?;
     let signature = Signature::of(&request)?;
     let body = bodies.within(&request, payload, MAX_BODY_BYTES).await?;
     signature.check(&secret, &body, received_at_ms.div_euclid(1_000))?;
-    take(&body, &credential, received_at_ms, &acceptor).await
+    // What was not signed by Stripe is nobody's that is known, and is not kept.
+    let endpoint = Endpoint::without_key(format!("/in/stripe/{source}"));
+    let mut watch = rejects.watch(endpoint, credential, received_at_ms);
+    let answer = take(&body, &credential, received_at_ms, &acceptor, &mut watch).await;
+    watch.finish(&answer);
+    answer
 }
 
 /// Takes a body that Stripe signed.
@@ -73,10 +80,13 @@ async fn take(
     credential: &Credential,
     received_at_ms: i64,
     acceptor: &Acceptor,
+    watch: &mut Watch<'_>,
 ) -> Result<HttpResponse> {
-    let event = normalize(parse(json::check(body)?)?, credential, received_at_ms)?;
+    let event = watch.read(body, |body| {
+        normalize(parse(json::check(body)?)?, credential, received_at_ms)
+    })?;
     let key = event.dedup_key.clone();
-    let accepted = acceptor.accept(vec![event]).await?;
+    let accepted = acceptor.accept(vec![event], at_root).await?;
     if let Some(Acceptance::Conflict(earlier)) = accepted.first() {
         let key = key.as_deref().unwrap_or_default();
         tracing::warn!(key, %earlier, "an event from Stripe says other things than the one stored under its id; it is not stored");

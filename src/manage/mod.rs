@@ -2,12 +2,14 @@
 //! checks, writes and leaves its audit entry inside the caller's transaction. Knows no HTTP.
 
 mod actor;
+mod event_types;
 mod people;
 mod profiles;
 mod senders;
 mod webhooks;
 
 pub use actor::Actor;
+pub use event_types::{declare_event_type, remove_event_type};
 pub use people::{NewUser, add_member, create_user, create_workspace, rename_workspace};
 pub use profiles::{FunnelInput, MAX_FUNNELS, save_funnel, set_mau_limit, undo_merge};
 pub use senders::{

@@ -1,13 +1,15 @@
 //! What the hot path must know without touching the disk: API keys, sources' names and webhooks,
-//! as one snapshot that is replaced whole after every change.
+//! and the schemas of event types, as one snapshot that is replaced whole after every change.
 
 use super::word;
 use super::workspaces::parse_scopes;
 use super::writer::Writer;
 use crate::access::Scope;
 use crate::error::{Error, Result};
+use crate::event_type::{CheckedType, Mode};
 use crate::funnel::Stage;
 use crate::id::{ApiKeyId, FunnelId, SourceId, WebhookId, WorkspaceId};
+use crate::schema::Schema;
 use crate::secret::{SecretBytes, TokenHash, Vault, WebhookSecret};
 use crate::webhook::{Format, Webhook, WebhookState};
 use arc_swap::{ArcSwap, Guard};
@@ -59,6 +61,7 @@ pub struct Catalog {
     stages: HashMap<WorkspaceId, StagesByType>,
     funnels: HashMap<WorkspaceId, Vec<FunnelId>>,
     mau_limits: HashMap<WorkspaceId, i64>,
+    checked_types: HashMap<WorkspaceId, HashMap<Box<str>, Arc<CheckedType>>>,
 }
 
 /// Where an event of a type leads, in which funnel.
@@ -66,11 +69,12 @@ type StagesByType = HashMap<Box<str>, Vec<(FunnelId, Stage)>>;
 
 impl Catalog {
     /// Reads everything. A webhook whose row cannot be understood is left out and said in the log,
-    /// so that one bad row stops neither the box nor the others.
+    /// so that one bad row stops neither the box nor the others. Schemas that `before` has compiled are
+    /// taken from there: compiling them takes longer than the writer's thread has.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn load(connection: &Connection, vault: &Vault) -> Result<Self> {
+    pub fn load(connection: &Connection, vault: &Vault, before: &Self) -> Result<Self> {
         let mut catalog = Self::default();
         let mut statement = connection.prepare_cached(
             "SELECT id, workspace_id, source_id, key_hash, scopes FROM api_key WHERE revoked_at_ms IS NULL",
@@ -131,6 +135,22 @@ impl Catalog {
             let (id, limit) = entry?;
             catalog.mau_limits.insert(id, limit);
         }
+        let mut statement = connection.prepare_cached(
+            "SELECT workspace_id, name, schema, mode FROM declared_event_type WHERE schema IS NOT NULL",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (workspace, name) = (row.get(0)?, row.get::<_, Box<str>>(1)?);
+            match checked_type(row, before.checked_type(workspace, &name)) {
+                Ok(checked) => {
+                    let types = catalog.checked_types.entry(workspace).or_default();
+                    types.insert(name, checked);
+                }
+                Err(e) => {
+                    tracing::error!(error = %e, "a schema cannot be read and checks nothing");
+                }
+            }
+        }
         Ok(catalog)
     }
 
@@ -179,6 +199,12 @@ impl Catalog {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// The type of that name, where it is declared with a schema. A workspace without any costs one look,
+    /// and a box without any none.
+    pub fn checked_type(&self, workspace: WorkspaceId, name: &str) -> Option<&Arc<CheckedType>> {
+        self.checked_types.get(&workspace)?.get(name)
+    }
+
     /// Every webhook there is.
     pub fn webhooks(&self) -> impl Iterator<Item = &Arc<Webhook>> {
         self.webhooks.values()
@@ -212,6 +238,18 @@ fn source(row: &Row<'_>, vault: &Vault) -> Result<KnownSource> {
             .map(open)
             .transpose()?,
     })
+}
+
+fn checked_type(row: &Row<'_>, before: Option<&Arc<CheckedType>>) -> Result<Arc<CheckedType>> {
+    let mode = word(row, "mode", Mode::parse)?;
+    let text: String = row.get("schema")?;
+    match before {
+        Some(known) if known.mode == mode && known.schema.text() == text => Ok(Arc::clone(known)),
+        _ => Ok(Arc::new(CheckedType {
+            mode,
+            schema: Schema::compile(&text)?,
+        })),
+    }
 }
 
 fn webhook(row: &Row<'_>, vault: &Vault) -> Result<Webhook> {
@@ -252,7 +290,7 @@ impl CatalogHandle {
     pub fn open(connection: &Connection, vault: &Vault) -> Result<(Self, FileVersion)> {
         // Before the reading: what another process commits in between is then seen as a change.
         let version = file_version(connection)?;
-        let catalog = Catalog::load(connection, vault)?;
+        let catalog = Catalog::load(connection, vault, &Catalog::default())?;
         let handle = Self {
             current: Arc::new(ArcSwap::from_pointee(catalog)),
             changed: Arc::new(Notify::new()),
@@ -272,7 +310,7 @@ impl CatalogHandle {
     /// # Errors
     /// When the file cannot be read.
     pub fn reload(&self, connection: &Connection) -> Result<Arc<Catalog>> {
-        Catalog::load(connection, &self.vault).map(Arc::new)
+        Catalog::load(connection, &self.vault, &self.current()).map(Arc::new)
     }
 
     /// Makes a snapshot the current one.

@@ -41,7 +41,9 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0005_fewer_keys.sql")),
     M::up(include_str!("../../migrations/0006_sources.sql")),
     M::up(include_str!("../../migrations/0007_people.sql")),
+    M::up(include_str!("../../migrations/0008_rejects.sql")),
     M::up(include_str!("../../migrations/0009_billing.sql")),
+    M::up(include_str!("../../migrations/0010_event_types.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

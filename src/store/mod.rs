@@ -8,6 +8,7 @@ pub mod billing;
 pub mod catalog;
 pub mod checkpoint;
 pub mod deliveries;
+pub mod event_types;
 pub mod events;
 mod files;
 pub mod funnels;
@@ -19,6 +20,7 @@ pub mod people;
 pub mod profiles;
 pub mod projection;
 mod readers;
+pub mod rejects;
 pub mod retention;
 pub mod sources;
 pub mod webhooks;
@@ -54,7 +56,8 @@ pub fn id_generator(connection: &Connection, node: u16) -> Result<IdGenerator> {
             (SELECT coalesce(max(id), 0) FROM user), (SELECT coalesce(max(id), 0) FROM source),
             (SELECT coalesce(max(id), 0) FROM api_key), (SELECT coalesce(max(id), 0) FROM webhook),
             (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM merge),
-            (SELECT coalesce(max(id), 0) FROM funnel), (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
+            (SELECT coalesce(max(id), 0) FROM funnel), (SELECT coalesce(max(id), 0) FROM reject),
+            (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
         [],
         |row| row.get(0),
     )?;

@@ -106,6 +106,25 @@ pub fn take_events(connection: &Connection, range: Range) -> Result<Option<Bite>
     Ok(Some(Bite { last, taken }))
 }
 
+/// Takes refused requests. `None` when nothing is left in `range`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn take_rejects(connection: &Connection, range: Range) -> Result<Option<Bite>> {
+    let end = connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT id FROM reject WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)",
+        )?
+        .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
+    let Some(last) = end else { return Ok(None) };
+    let taken = connection
+        .prepare_cached(
+            "DELETE FROM reject WHERE id IN (SELECT id FROM reject WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)",
+        )?
+        .execute(params![range.after, last, BITE_ROWS])?;
+    Ok(Some(Bite { last, taken }))
+}
+
 /// The last of the next `rows` events in `range` that are projected.
 ///
 /// # Errors

@@ -96,6 +96,7 @@ impl Box {
             "user",
             "member",
             "attempt",
+            "declared_event_type",
         ]
         .map(|table| self.data.rows(table))
         .into()
@@ -146,6 +147,11 @@ impl Box {
                 self.path(&format!("keys/{}/revoke", self.tenant.key_id)),
                 vec![],
             ),
+            (
+                self.path("event-types/order.placed"),
+                vec![("description", "New"), ("mode", "observe")],
+            ),
+            (self.path("event-types/order.placed/remove"), vec![]),
             (self.path("rename"), vec![("name", "Renamed")]),
             (self.path("settings"), vec![("mau_limit", "7")]),
             (self.path("funnels"), vec![("name", "New")]),
@@ -577,9 +583,12 @@ fn serde_urlencoded(fields: &[(&str, &str)]) -> String {
 // OTHER TENANTS -----------------------------------------------------------------------------
 
 /// Pages of a workspace that show no thing of their own.
-const LISTS: [&str; 11] = [
+const LISTS: [&str; 14] = [
     "",
     "events",
+    "rejects",
+    "event-types",
+    "event-types/order.placed",
     "profiles",
     "webhooks",
     "webhooks/new",
@@ -602,6 +611,8 @@ struct Neighbours {
     event: String,
     delivery: String,
     profile: String,
+    /// A request of Acme that was refused.
+    reject: String,
 }
 
 impl Neighbours {
@@ -626,6 +637,19 @@ impl Neighbours {
                 .ok()?;
             Some(pillarbox::id::ProfileId::from_i64(id).to_string())
         });
+        the.server.post(&the.tenant.key, "{");
+        let reject = wait_until("the refused request", || {
+            let id = the
+                .data
+                .open()
+                .query_row("SELECT id FROM reject", [], |row| row.get(0))
+                .ok()?;
+            Some(pillarbox::id::RejectId::from_i64(id).to_string())
+        });
+        the.ann().submit(
+            &the.path("event-types/order.placed"),
+            &[("description", "Placed")],
+        );
         let bob = Visitor::signed_in(&the.server, "bob@example.com");
         Self {
             the,
@@ -634,6 +658,7 @@ impl Neighbours {
             event,
             delivery,
             profile,
+            reject,
         }
     }
 
@@ -642,8 +667,11 @@ impl Neighbours {
         let webhook = &self.the.webhook;
         let key = &self.the.tenant.key_id;
         let source = &self.the.source;
+        let event_type = "order.placed".to_owned();
         [
             ("events/{}", &self.event, "evt_0000000000001"),
+            ("rejects/{}", &self.reject, "rej_0000000000001"),
+            ("event-types/{}/remove", &event_type, "order.lost"),
             ("profiles/{}", &self.profile, "prf_0000000000001"),
             ("deliveries/{}", &self.delivery, "dlv_0000000000001"),
             ("webhooks/{}", webhook, "whk_0000000000001"),
@@ -742,6 +770,7 @@ fn every_route_of_the_pages_is_tried_by_strangers() {
             .split('/')
             .map(|part| match part {
                 part if part == n.the.tenant.slug => "{workspace}",
+                "order.placed" => "{name}",
                 part if part.contains('_') => "{id}",
                 part => part,
             })

@@ -6,8 +6,9 @@ mod wire;
 
 use super::browser;
 use super::fields::all_or_none;
-use super::request::{self, Bodies};
-use crate::accept::Acceptor;
+use super::rejects::{Endpoint, Rejects, Watch};
+use super::request::{self, Bodies, Body};
+use crate::accept::{Acceptor, at_root};
 use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, Event, RawEvent, Verification};
@@ -112,6 +113,11 @@ impl Sender {
         })
     }
 
+    fn watch<'r>(&self, rejects: &'r Rejects, path: &'static str) -> Watch<'r> {
+        let endpoint = Endpoint::with_key_in(path, KEY_HEADER);
+        rejects.watch(endpoint, self.credential, self.received_at_ms)
+    }
+
     fn normalize(&self, raw: RawEvent<'_>) -> Result<Event> {
         normalize(raw, &self.credential, self.received_at_ms)
     }
@@ -133,9 +139,14 @@ async fn new(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let sender = Sender::of(&request, &catalog.current())?;
-    take_one(&request, payload, &bodies, &acceptor, sender, wire::new).await
+    let mut watch = sender.watch(&rejects, "/v1/api/events/new");
+    let body = bodies.event(&request, payload).await;
+    let answer = take_one(body, &acceptor, sender, wire::new, &mut watch).await;
+    watch.finish(&answer);
+    answer
 }
 
 /// Takes what is known of a customer or a user; answers after it is on disk.
@@ -145,23 +156,27 @@ async fn customer_update(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let sender = Sender::of(&request, &catalog.current())?;
-    let read = wire::customer_update;
-    take_one(&request, payload, &bodies, &acceptor, sender, read).await
+    let mut watch = sender.watch(&rejects, "/v1/api/events/customer-update");
+    let body = bodies.event(&request, payload).await;
+    let answer = take_one(body, &acceptor, sender, wire::customer_update, &mut watch).await;
+    watch.finish(&answer);
+    answer
 }
 
 async fn take_one(
-    request: &HttpRequest,
-    payload: web::Payload,
-    bodies: &Bodies,
+    body: Result<Body<'_>>,
     acceptor: &Acceptor,
     sender: Sender,
     read: fn(&str, bool) -> Result<Vec<RawEvent<'_>>>,
+    watch: &mut Watch<'_>,
 ) -> Result<HttpResponse> {
-    let body = bodies.event(request, payload).await?;
-    let raws = read(json::check(&body)?, sender.customers_are_accounts)?;
-    let events = sender.normalize_all(raws)?;
+    let body = body?;
+    let events = watch.read(&body, |body| {
+        sender.normalize_all(read(json::check(body)?, sender.customers_are_accounts)?)
+    })?;
     answer_one(acceptor, events).await
 }
 
@@ -169,7 +184,7 @@ async fn answer_one(acceptor: &Acceptor, events: Vec<Event>) -> Result<HttpRespo
     let verified = events
         .iter()
         .all(|event| event.verification != Verification::Unverified);
-    let stored = acceptor.accept(events).await?;
+    let stored = acceptor.accept(events, at_root).await?;
     let last = stored.last().ok_or_else(|| {
         Error::internal(anyhow::anyhow!(
             "events were handed in and nothing was said of them"
@@ -189,24 +204,30 @@ async fn bulk(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let sender = Sender::of(&request, &catalog.current())?;
-    take_bulk(&request, payload, &bodies, &acceptor, sender).await
+    let mut watch = sender.watch(&rejects, "/v1/api/events/bulk");
+    let body = bodies.batch(&request, payload).await;
+    let answer = take_bulk(body, &acceptor, sender, &mut watch).await;
+    watch.finish(&answer);
+    answer
 }
 
 async fn take_bulk(
-    request: &HttpRequest,
-    payload: web::Payload,
-    bodies: &Bodies,
+    body: Result<Body<'_>>,
     acceptor: &Acceptor,
     sender: Sender,
+    watch: &mut Watch<'_>,
 ) -> Result<HttpResponse> {
-    let body = bodies.batch(request, payload).await?;
-    let raws = wire::bulk(json::check(&body)?, sender.customers_are_accounts)?;
-    let events = all_or_none("", raws.map(|raw| sender.normalize(raw?)))?;
+    let body = body?;
+    let events = watch.read(&body, |body| {
+        let raws = wire::bulk(json::check(body)?, sender.customers_are_accounts)?;
+        all_or_none("", raws.map(|raw| sender.normalize(raw?)))
+    })?;
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
-    let stored = acceptor.accept(events).await?;
+    let stored = acceptor.accept(events, |index| format!("/{index}")).await?;
     Ok(HttpResponse::Ok().json(BulkAnswer {
         status: "success",
         event_count: stored.len(),
@@ -223,8 +244,9 @@ async fn client(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> HttpResponse {
-    let answer = take_client(&request, payload, &bodies, &catalog, &acceptor).await;
+    let answer = take_client(&request, payload, &bodies, &catalog, &acceptor, &rejects).await;
     browser::readable(&request, answer)
 }
 
@@ -234,18 +256,30 @@ async fn take_client(
     bodies: &Bodies,
     catalog: &CatalogHandle,
     acceptor: &Acceptor,
+    rejects: &Rejects,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let body = bodies.event(request, payload).await?;
     let posted = wire::Client::read(json::check(&body)?)?;
-    let event = {
+    let (watch, event) = {
         let catalog = catalog.current();
         let source = browser::named_source(&catalog, posted.app_id, "appId")?;
-        browser::check_origin(request, source)?;
-        let said = posted.into_said(source.customers_are_accounts);
-        let verification = browser::verification(source, said.who(), said.auth_hash())?;
-        let credential = browser::credential(source, verification);
-        normalize(said.raw, &credential, received_at_ms)?
+        let credential = browser::credential(source, Verification::Unverified);
+        let endpoint = Endpoint::without_key("/v1/api/events/client");
+        let mut watch = rejects.watch(endpoint, credential, received_at_ms);
+        let event = watch.read(&body, |_| {
+            browser::check_origin(request, source)?;
+            let said = posted.into_said(source.customers_are_accounts);
+            let verification = browser::verification(source, said.who(), said.auth_hash())?;
+            let credential = browser::credential(source, verification);
+            normalize(said.raw, &credential, received_at_ms)
+        });
+        (watch, event)
     };
-    answer_one(acceptor, vec![event]).await
+    let answer = match event {
+        Ok(event) => answer_one(acceptor, vec![event]).await,
+        Err(refusal) => Err(refusal),
+    };
+    watch.finish(&answer);
+    answer
 }

@@ -6,12 +6,13 @@ mod wire;
 
 use self::wire::read;
 use super::quota::{EVENTS_PER_HOUR, EventQuota};
+use super::rejects::{Endpoint, Rejects};
 use super::request::Bodies;
 use crate::accept::{Acceptor, Contradiction};
 use crate::access::Role;
 use crate::admin;
 use crate::error::{Error, Kind, Result};
-use crate::event::Event;
+use crate::event::{Credential, Event, Verification};
 use crate::id::{EventId, UserId};
 use crate::store::catalog::CatalogHandle;
 use crate::time::now_ms;
@@ -34,6 +35,7 @@ pub(super) async fn receive(
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
     quota: web::Data<EventQuota>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     check_sender(&request)?;
@@ -42,14 +44,25 @@ pub(super) async fn receive(
         // What somebody else's workspace answers.
         return Err(Error::not_found("workspace"));
     }
+    let poster = Credential {
+        workspace: member.workspace,
+        source: None,
+        key: None,
+        verification: Verification::Session,
+    };
+    let endpoint = Endpoint::without_key("/api/tracking/server-events");
+    let mut watch = rejects.watch(endpoint, poster, received_at_ms);
     let answer = async {
         let body = bodies.batch(&request, payload).await?;
-        let events = read(&body, &catalog.current(), member, received_at_ms)?;
+        let events = watch.read(&body, |body| {
+            read(body, &catalog.current(), member, received_at_ms)
+        })?;
         // Before anything is waited for, so that it is not in memory twice.
         drop(body);
         take(events, member.user, &acceptor, &quota, received_at_ms).await
     }
     .await;
+    watch.finish(&answer);
     Ok(counted(answer, &quota, member.user))
 }
 
@@ -63,7 +76,10 @@ async fn take(
 ) -> Result<HttpResponse> {
     let accepted = events.len();
     quota.take(user, accepted, now_ms)?;
-    let outcome = match acceptor.accept_all(events).await {
+    let outcome = match acceptor
+        .accept_all(events, |index| format!("/events/{index}"))
+        .await
+    {
         Ok(placed) => placed.map_err(conflict),
         Err(error) => Err(error),
     };

@@ -8,7 +8,8 @@ mod wire;
 
 use self::key::Key;
 use self::wire::{Shape, Wire, parse};
-use super::request::{self, Admission, Bodies};
+use super::rejects::{Endpoint, Rejects, Watch};
+use super::request::{self, Admission, Bodies, Body};
 use crate::accept::{Acceptance, Acceptor};
 use crate::access::Scope;
 use crate::error::{Error, FieldError, Kind, Result};
@@ -18,6 +19,7 @@ use crate::json::{self, Place};
 use crate::normalize::normalize;
 use crate::store::catalog::CatalogHandle;
 use crate::time::now_ms;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
@@ -25,6 +27,8 @@ const ADMISSION: Admission = Admission {
     takes_bearer: true,
     scopes: &[Scope::WriteEvents, Scope::WriteCustomEvents],
 };
+
+const ENDPOINT: Endpoint = Endpoint::with_api_key("/api/v1/events");
 
 /// Takes one event or many; answers after what is taken is on disk.
 ///
@@ -37,43 +41,36 @@ pub(super) async fn receive(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
-    take(
-        &request,
-        payload,
-        &bodies,
-        &acceptor,
-        &credential,
-        received_at_ms,
-    )
-    .await
+    let mut watch = rejects.watch(ENDPOINT, credential, received_at_ms);
+    let body = bodies.batch(&request, payload).await;
+    let posted = Posted::new(&credential, received_at_ms, lines::announced(&request));
+    let answer = match Key::of(&request) {
+        Ok(key) => take(body, posted.under(key), &acceptor, &mut watch).await,
+        Err(error) => Err(error),
+    };
+    watch.finish(&answer);
+    answer
 }
 
 async fn take(
-    request: &HttpRequest,
-    payload: web::Payload,
-    bodies: &Bodies,
+    body: Result<Body<'_>>,
+    posted: Posted<'_>,
     acceptor: &Acceptor,
-    credential: &Credential,
-    received_at_ms: i64,
+    watch: &mut Watch<'_>,
 ) -> Result<HttpResponse> {
-    let key = Key::of(request)?;
-    let body = bodies.batch(request, payload).await?;
-    let mut posted = Posted::new(credential, received_at_ms, key);
-    if lines::announced(request) {
-        posted.read_lines(&body)?;
-    } else {
-        posted.read(&body)?;
-    }
+    let body = body?;
+    let posted = watch.read(&body, |body| posted.read(body))?;
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
     let form = posted.form;
     let outcomes = posted.accept(acceptor).await?;
     match form {
         Form::One => answer_one(outcomes),
-        Form::Batch | Form::Lines => Ok(answer_many(form, outcomes)),
+        Form::Batch | Form::Lines => Ok(answer_many(form, outcomes, watch)),
     }
 }
 
@@ -86,6 +83,17 @@ enum Form {
     Batch,
     /// One a line.
     Lines,
+}
+
+impl Form {
+    /// Where the event at `index` stands, from the body's root: of lines, as if they were the items of an
+    /// array.
+    fn place(self, index: usize) -> String {
+        match self {
+            Self::Lines => format!("/{index}"),
+            Self::One | Self::Batch => format!("/events/{index}"),
+        }
+    }
 }
 
 // ANSWERS -----------------------------------------------------------------------------------
@@ -129,13 +137,9 @@ impl Outcome {
         })
     }
 
-    /// The refusal of the event at `index`, its pointers from the body's root: of lines, as if they were
-    /// the items of an array.
+    /// The refusal of the event at `index`, its pointers from the body's root.
     fn rejected(form: Form, index: usize, error: &Error) -> Self {
-        let place = match form {
-            Form::Lines => format!("/{index}"),
-            Form::One | Form::Batch => format!("/events/{index}"),
-        };
+        let place = form.place(index);
         let errors = error.field_errors().iter().map(|field| FieldError {
             pointer: format!("{place}{}", field.pointer),
             ..field.clone()
@@ -171,18 +175,23 @@ fn answer_one(outcomes: Vec<Result<Outcome>>) -> Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(outcome))
 }
 
-fn answer_many(form: Form, outcomes: Vec<Result<Outcome>>) -> HttpResponse {
-    let mut response = if outcomes.iter().any(Result::is_ok) {
-        HttpResponse::Ok()
+fn answer_many(form: Form, outcomes: Vec<Result<Outcome>>, watch: &mut Watch<'_>) -> HttpResponse {
+    let status = if outcomes.iter().any(Result::is_ok) {
+        StatusCode::OK
     } else {
-        HttpResponse::UnprocessableEntity()
+        StatusCode::UNPROCESSABLE_ENTITY
     };
+    let refused = outcomes.iter().enumerate().filter_map(|(index, outcome)| {
+        let error = outcome.as_ref().err()?;
+        Some((form.place(index), error))
+    });
+    watch.reject_events(status.as_u16(), refused);
     let results = outcomes
         .into_iter()
         .enumerate()
         .map(|(index, outcome)| outcome.unwrap_or_else(|e| Outcome::rejected(form, index, &e)))
         .collect();
-    response.json(Results { results })
+    HttpResponse::build(status).json(Results { results })
 }
 
 fn unanswered() -> Result<Outcome> {
@@ -208,23 +217,35 @@ struct Posted<'a> {
 }
 
 impl<'a> Posted<'a> {
-    fn new(credential: &'a Credential, received_at_ms: i64, key: Option<Key>) -> Self {
+    fn new(credential: &'a Credential, received_at_ms: i64, is_lines: bool) -> Self {
         Self {
             credential,
             received_at_ms,
-            key,
-            form: Form::One,
+            key: None,
+            form: if is_lines { Form::Lines } else { Form::One },
             events: Vec::new(),
             keyed_by_header: Vec::new(),
             refused: Vec::new(),
         }
     }
 
-    /// Reads one event or a batch.
-    ///
+    /// With the key that holds for the whole request.
+    fn under(self, key: Option<Key>) -> Self {
+        Self { key, ..self }
+    }
+
     /// # Errors
     /// What is wrong with the body as a whole.
-    fn read(&mut self, body: &[u8]) -> Result<()> {
+    fn read(mut self, body: &[u8]) -> Result<Self> {
+        match self.form {
+            Form::Lines => self.read_lines(body)?,
+            Form::One | Form::Batch => self.read_object(body)?,
+        }
+        Ok(self)
+    }
+
+    /// Reads one event or a batch.
+    fn read_object(&mut self, body: &[u8]) -> Result<()> {
         let (shape, wires) = parse(json::check(body)?)?;
         self.expect(
             match shape {
@@ -240,9 +261,6 @@ impl<'a> Posted<'a> {
     }
 
     /// Reads an event a line.
-    ///
-    /// # Errors
-    /// What is wrong with the body as a whole.
     fn read_lines(&mut self, body: &[u8]) -> Result<()> {
         let lines = lines::read(body)?;
         self.expect(Form::Lines, lines.len())?;
@@ -293,16 +311,17 @@ impl<'a> Posted<'a> {
         let accepted = if self.events.is_empty() {
             Vec::new()
         } else {
-            acceptor.accept(self.events).await?
+            acceptor.accept_each(self.events).await?
         };
         let mut accepted = accepted.into_iter().zip(self.keyed_by_header);
         let mut refused = self.refused.into_iter().peekable();
         Ok((0..len)
             .map(|index| match refused.next_if(|(at, _)| *at == index) {
                 Some((_, error)) => Err(error),
-                None => accepted
-                    .next()
-                    .map_or_else(unanswered, |(is, by_header)| Outcome::of(is, by_header)),
+                None => match accepted.next() {
+                    Some((acceptance, by_header)) => Outcome::of(acceptance?, by_header),
+                    None => unanswered(),
+                },
             })
             .collect())
     }

@@ -14,8 +14,9 @@ use self::answers::{refusal, success};
 use self::batch::MAX_MESSAGE_BYTES;
 use self::message::Common;
 use super::browser;
+use super::rejects::{Endpoint, Rejects, Watch};
 use super::request::{self, Bodies, Body};
-use crate::accept::{Acceptance, Acceptor};
+use crate::accept::{Acceptance, Acceptor, at_root};
 use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, Event, EventKind, Verification};
@@ -66,6 +67,14 @@ impl Call {
         })
     }
 
+    /// Where the event with an index stands in the body.
+    fn place(self) -> fn(usize) -> String {
+        match self {
+            Self::Batch => |index| format!("/batch/{index}"),
+            Self::One(_) | Self::Metrics => at_root,
+        }
+    }
+
     fn max_body_bytes(self) -> usize {
         match self {
             Self::Batch => MAX_BATCH_BYTES,
@@ -81,8 +90,9 @@ pub(super) async fn receive(
     bodies: web::Data<Bodies>,
     catalog: web::Data<CatalogHandle>,
     acceptor: web::Data<Acceptor>,
+    rejects: web::Data<Rejects>,
 ) -> HttpResponse {
-    let answer = answer(&request, payload, &bodies, &catalog, &acceptor).await;
+    let answer = answer(&request, payload, &bodies, &catalog, &acceptor, &rejects).await;
     browser::readable(&request, Ok(answer.unwrap_or_else(|e| refusal(&e))))
 }
 
@@ -92,6 +102,7 @@ async fn answer(
     bodies: &Bodies,
     catalog: &CatalogHandle,
     acceptor: &Acceptor,
+    rejects: &Rejects,
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let call = Call::of(request).ok_or_else(|| Error::not_found("call"))?;
@@ -106,27 +117,45 @@ async fn answer(
     let in_header = header_key(request)
         .map(|key| credential(request, &catalog.current(), &key))
         .transpose()?;
-    let body = bodies
-        .within(request, payload, call.max_body_bytes())
-        .await?;
-    let credential = match in_header {
-        Some(credential) => credential,
-        None => credential(request, &catalog.current(), &body_key(&body)?)?,
+    let body = bodies.within(request, payload, call.max_body_bytes());
+    let (credential, body) = match in_header {
+        Some(credential) => (credential, body.await),
+        None => {
+            let body = body.await?;
+            let key = body_key(&body)?;
+            (credential(request, &catalog.current(), &key)?, Ok(body))
+        }
     };
-    take(call, body, &credential, received_at_ms, acceptor).await
+    let endpoint = Endpoint::without_key(request.path().to_owned());
+    let mut watch = rejects.watch(endpoint, credential, received_at_ms);
+    let answer = take(
+        call,
+        body,
+        &credential,
+        received_at_ms,
+        acceptor,
+        &mut watch,
+    )
+    .await;
+    watch.finish(&answer);
+    answer
 }
 
 async fn take(
     call: Call,
-    body: Body<'_>,
+    body: Result<Body<'_>>,
     credential: &Credential,
     received_at_ms: i64,
     acceptor: &Acceptor,
+    watch: &mut Watch<'_>,
 ) -> Result<HttpResponse> {
-    let events = read(call, json::check(&body)?, credential, received_at_ms)?;
+    let body = body?;
+    let events = watch.read(&body, |body| {
+        read(call, json::check(body)?, credential, received_at_ms)
+    })?;
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
-    for acceptance in acceptor.accept(events).await? {
+    for acceptance in acceptor.accept(events, call.place()).await? {
         // The libraries know no conflict: they would only send the same again.
         if let Acceptance::Conflict(earlier) = acceptance {
             tracing::debug!(workspace = %credential.workspace, %earlier,

@@ -1,0 +1,369 @@
+//! Rejects: requests that were refused, why, and a command to send one again once it is mended.
+
+use super::answer::{Page, ok};
+use super::flash::Flash;
+use super::format::{bytes, number};
+use super::session::Visitor;
+use super::view::{CopyBlock, PAGE_ROWS, Section, Shell, When, cut_page};
+use crate::error::Error;
+use crate::id::RejectId;
+use crate::store::rejects::{self, KEPT_REJECTS, Reject, RejectRow, Snippet};
+use actix_web::web;
+use askama::Template;
+use serde::Deserialize;
+use url::Url;
+
+/// Characters of a snippet in front of and behind the place that matters, on the list.
+const BRIEF_CHARS: usize = 80;
+/// What a byte that is no text is shown as, and a control character, which a terminal would obey.
+const UNSHOWABLE: char = '\u{FFFD}';
+
+/// What the list is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    code: Option<String>,
+    before: Option<String>,
+}
+
+/// A snippet around the place where reading the body ended.
+struct Shown {
+    before: String,
+    /// The character there; empty at the end of the body.
+    at: String,
+    after: String,
+    has_mark: bool,
+}
+
+impl Shown {
+    fn new(snippet: &Snippet) -> Self {
+        let Some(mark) = snippet.mark else {
+            return Self {
+                before: text(&snippet.bytes),
+                at: String::new(),
+                after: String::new(),
+                has_mark: false,
+            };
+        };
+        let (before, rest) = snippet.bytes.split_at(mark.min(snippet.bytes.len()));
+        let rest = text(rest);
+        let len = rest.chars().next().map_or(0, char::len_utf8);
+        let (at, after) = rest.split_at(len);
+        Self {
+            before: text(before),
+            at: at.to_owned(),
+            after: after.to_owned(),
+            has_mark: true,
+        }
+    }
+
+    /// What the list has room for.
+    fn brief(mut self) -> Self {
+        if self.has_mark {
+            let count = self.before.chars().count();
+            if count > BRIEF_CHARS {
+                let tail: String = self.before.chars().skip(count - BRIEF_CHARS).collect();
+                self.before = format!("…{tail}");
+            }
+            self.after = head(&self.after, BRIEF_CHARS);
+        } else {
+            self.before = head(&self.before, 2 * BRIEF_CHARS);
+        }
+        self
+    }
+}
+
+fn head(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or("")),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            c if c.is_control() => UNSHOWABLE,
+            c => c,
+        })
+        .collect()
+}
+
+struct Line {
+    href: String,
+    when: When,
+    code: String,
+    detail: String,
+    status: u16,
+    rejected: Option<String>,
+    endpoint: String,
+    sender: String,
+    snippet: Shown,
+}
+
+impl Line {
+    fn new(row: RejectRow, visitor: &Visitor) -> Self {
+        let sender = sender(&row, visitor);
+        let reject = row.reject;
+        Self {
+            href: format!("{}/rejects/{}", visitor.base(), row.id),
+            when: When::new(reject.at_ms, visitor.desk().now_ms),
+            status: reject.status,
+            rejected: reject.rejected.map(number),
+            sender,
+            snippet: Shown::new(&reject.snippet).brief(),
+            code: reject.code,
+            detail: reject.detail,
+            endpoint: reject.endpoint,
+        }
+    }
+}
+
+/// The source's name, and what its key begins with.
+fn sender(row: &RejectRow, visitor: &Visitor) -> String {
+    let catalog = visitor.desk().catalog.current();
+    let source = row.reject.source.and_then(|id| catalog.source_name(id));
+    let key = row.key_prefix.as_deref().map(|prefix| format!("{prefix}…"));
+    [source.map(str::to_owned), key]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" · ")
+}
+
+struct Reason {
+    code: String,
+    count: String,
+    href: String,
+    is_current: bool,
+}
+
+#[derive(Template)]
+#[template(path = "rejects.html")]
+struct List {
+    shell: Shell,
+    rows: Vec<Line>,
+    reasons: Vec<Reason>,
+    code: Option<String>,
+    filter: String,
+    kept: String,
+    lost: Option<(String, When)>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+/// The newest refused requests, or those of one reason.
+pub(super) async fn list(visitor: Visitor, wanted: web::Query<Wanted>) -> Page {
+    let workspace = visitor.membership.workspace;
+    let wanted = wanted.into_inner();
+    let before: Option<RejectId> = wanted.before.as_deref().and_then(|id| id.parse().ok());
+    let code = wanted.code.filter(|code| !code.is_empty());
+    let asked = code.clone();
+    let (mut rows, counts, loss) = visitor
+        .desk()
+        .read(move |connection| {
+            let code = asked.as_deref();
+            Ok((
+                rejects::page(connection, workspace, code, before, PAGE_ROWS + 1)?,
+                rejects::counts(connection, workspace)?,
+                rejects::loss(connection, workspace)?,
+            ))
+        })
+        .await?;
+    let next = cut_page(&mut rows, |row| row.id.to_string());
+    let now_ms = visitor.desk().now_ms;
+    ok(&List {
+        shell: Shell::new(&visitor, Section::Rejects, "Rejects", &Flash::default()),
+        rows: rows
+            .into_iter()
+            .map(|row| Line::new(row, &visitor))
+            .collect(),
+        reasons: reasons(counts, code.as_deref(), &visitor.base()),
+        filter: code.as_deref().map_or_else(String::new, by_code),
+        code,
+        kept: number(KEPT_REJECTS),
+        lost: loss.map(|(count, at_ms)| (number(count), When::new(at_ms, now_ms))),
+        is_first: before.is_none(),
+        next,
+    })
+}
+
+/// The part of a query that asks for one reason.
+fn by_code(code: &str) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("code", code)
+        .finish()
+}
+
+/// The commonest first.
+fn reasons(mut counts: Vec<(String, i64)>, current: Option<&str>, base: &str) -> Vec<Reason> {
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
+        .into_iter()
+        .map(|(code, count)| Reason {
+            href: format!("{base}/rejects?{}", by_code(&code)),
+            count: number(count),
+            is_current: current == Some(code.as_str()),
+            code,
+        })
+        .collect()
+}
+
+struct Field {
+    pointer: String,
+    code: String,
+    detail: String,
+}
+
+#[derive(Template)]
+#[template(path = "reject.html")]
+struct Show {
+    shell: Shell,
+    id: String,
+    line: Line,
+    offset: Option<String>,
+    fields: Vec<Field>,
+    has_body: bool,
+    body: Shown,
+    about_body: String,
+    curl: Option<CopyBlock>,
+}
+
+/// One refused request.
+pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) -> Page {
+    let id: RejectId = path.1.parse().map_err(|_| Error::not_found("reject"))?;
+    let workspace = visitor.membership.workspace;
+    let row = visitor
+        .desk()
+        .read(move |connection| rejects::get(connection, workspace, id))
+        .await?;
+    let reject = &row.reject;
+    let public_url = &visitor.desk().settings.public_url;
+    ok(&Show {
+        shell: Shell::new(
+            &visitor,
+            Section::Rejects,
+            "Refused request",
+            &Flash::default(),
+        ),
+        id: id.to_string(),
+        offset: reject
+            .offset
+            .map(|offset| number(i64::try_from(offset).unwrap_or(i64::MAX))),
+        fields: reject
+            .errors
+            .iter()
+            .map(|field| Field {
+                pointer: field.pointer.clone(),
+                code: field.code.clone(),
+                detail: field.detail.clone(),
+            })
+            .collect(),
+        has_body: !reject.snippet.bytes.is_empty(),
+        body: Shown::new(&reject.snippet),
+        about_body: about_body(&reject.snippet),
+        curl: curl(public_url, reject, row.key_prefix.as_deref())
+            .map(|command| CopyBlock::new("the command", command)),
+        line: Line::new(row, &visitor),
+    })
+}
+
+/// How much of the body there is to see.
+fn about_body(snippet: &Snippet) -> String {
+    let whole = bytes(snippet.body_bytes);
+    if snippet.is_whole {
+        format!("The whole body, {whole}.")
+    } else if snippet.start > 0 {
+        let start = i64::try_from(snippet.start).unwrap_or(i64::MAX);
+        format!(
+            "A part of the body, from byte {}, of {whole} in all. What looks like a secret is masked.",
+            number(start)
+        )
+    } else {
+        format!("The beginning of the body, which has {whole}. What looks like a secret is masked.")
+    }
+}
+
+/// A command that sends the body again. It is for a shell, and the body is a stranger's: everything in it
+/// stands between single quotes, and nothing in it is a control character.
+fn curl(public_url: &Url, reject: &Reject, key_prefix: Option<&str>) -> Option<String> {
+    if reject.snippet.bytes.is_empty() {
+        return None;
+    }
+    let url = public_url.join(&reject.endpoint).ok()?;
+    let key = reject
+        .key_header
+        .as_deref()
+        .map_or_else(String::new, |header| {
+            let prefix = key_prefix.unwrap_or("");
+            format!(" \\\n  -H {}", quoted(&format!("{header}: {prefix}…")))
+        });
+    Some(format!(
+        "curl -sS {}{key} \\\n  -H 'content-type: application/json' \\\n  --data-raw {}",
+        quoted(url.as_str()),
+        quoted(&text(&reject.snippet.bytes))
+    ))
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_body_stays_between_quotes() {
+        let mut reject = Reject {
+            workspace: crate::id::WorkspaceId::from_i64(1),
+            source: None,
+            key: None,
+            at_ms: 0,
+            endpoint: "/sse/webhook".to_owned(),
+            key_header: Some("x-api-key".to_owned()),
+            status: 400,
+            code: String::new(),
+            detail: String::new(),
+            errors: Vec::new(),
+            rejected: None,
+            offset: None,
+            snippet: Snippet {
+                bytes: b"@/etc/passwd'; rm -rf ~; '\x1b[201~\r\xff\n".to_vec(),
+                ..Snippet::default()
+            },
+        };
+        let url: Url = "https://box.example.com/".parse().unwrap();
+        let command = curl(&url, &reject, Some("pbk_abc")).unwrap();
+        let body = "'@/etc/passwd'\\''; rm -rf ~; '\\''\u{FFFD}[201~\u{FFFD}\u{FFFD}\n'";
+        assert!(
+            command.ends_with(&format!("--data-raw {body}")),
+            "{command}"
+        );
+        assert!(command.starts_with(
+            "curl -sS 'https://box.example.com/sse/webhook' \\\n  -H 'x-api-key: pbk_abc…'"
+        ));
+        reject.snippet = Snippet::default();
+        assert!(curl(&url, &reject, None).is_none());
+    }
+
+    #[test]
+    fn the_mark_parts_the_text() {
+        let snippet = Snippet {
+            bytes: "é{\"ü\" ñ1}".as_bytes().to_vec(),
+            mark: Some(8),
+            ..Snippet::default()
+        };
+        let shown = Shown::new(&snippet);
+        assert_eq!(
+            (&*shown.before, &*shown.at, &*shown.after),
+            ("é{\"ü\" ", "ñ", "1}")
+        );
+        let end = Shown::new(&Snippet {
+            mark: Some(99),
+            ..snippet
+        });
+        assert_eq!((&*end.at, &*end.after, end.has_mark), ("", "", true));
+    }
+}
