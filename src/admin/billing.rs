@@ -98,7 +98,9 @@ fn line(state: SubscriptionState, now_ms: i64) -> SubscriptionLine {
     let next = match (trial_ends, subscription.current_period_end_ms) {
         (Some(end), _) => Some(("Trial ends", end)),
         (None, Some(end)) if subscription.cancel_at_period_end => Some(("Ends", end)),
-        (None, Some(end)) if !is_over => Some(("Renews", end)),
+        (None, Some(end)) if !is_over && end > now_ms => Some(("Renews", end)),
+        // The provider has not said yet what came then.
+        (None, Some(end)) if !is_over => Some(("Was to renew", end)),
         (None, _) => subscription
             .canceled_at_ms
             .map(|at_ms| ("Cancelled", at_ms)),

@@ -809,7 +809,7 @@ fn a_purchase_joins_the_visitor_and_stands_beside_the_events() {
         "stripe.checkout.session.completed",
         "active",
         "Customer",
-        "Retained",
+        "Upgraded",
         "in_1SkHarbourSecond2",
         "ann@harbour.example",
     ] {
