@@ -18,6 +18,7 @@ use crate::time::now_ms;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 const ADMISSION: Admission = Admission {
     takes_bearer: true,
@@ -57,6 +58,9 @@ async fn take(
 ) -> Result<HttpResponse> {
     let body = body?;
     let posted = watch.read(&body, |body| Posted::read(body, credential, received_at_ms))?;
+    if let Some(offset) = posted.first_refused_at {
+        watch.turn_to(&body, offset);
+    }
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
     let shape = posted.shape;
@@ -176,6 +180,8 @@ struct Posted {
     events: Vec<Event>,
     /// The refusals and their places among the events, in order.
     refused: Vec<(usize, Error)>,
+    /// A byte of the body within the first event of a batch that is refused, where that is known.
+    first_refused_at: Option<usize>,
 }
 
 impl Posted {
@@ -185,7 +191,9 @@ impl Posted {
         let (shape, wires) = parse(json::check(body)?)?;
         let mut events = Vec::with_capacity(wires.len());
         let mut refused = Vec::new();
+        let mut first_refused_at = None;
         for (index, Place(wire)) in wires.into_iter().enumerate() {
+            let value = wire.as_ref().and_then(wire::Wire::any_value);
             let event = match wire {
                 Some(wire) => normalize(wire.into_raw(), credential, received_at_ms),
                 None => Err(Error::field(
@@ -196,13 +204,19 @@ impl Posted {
             };
             match event {
                 Ok(event) => events.push(event),
-                Err(error) => refused.push((index, error)),
+                Err(error) => {
+                    if shape == Shape::Batch && refused.is_empty() {
+                        first_refused_at = value.map(|value| place_in(body, value));
+                    }
+                    refused.push((index, error));
+                }
             }
         }
         Ok(Self {
             shape,
             events,
             refused,
+            first_refused_at,
         })
     }
 
@@ -225,4 +239,10 @@ impl Posted {
             })
             .collect())
     }
+}
+
+/// The byte of `body` at which a value of it begins.
+fn place_in(body: &[u8], value: &RawValue) -> usize {
+    let (start, at) = (body.as_ptr().addr(), value.get().as_ptr().addr());
+    at.saturating_sub(start)
 }
