@@ -100,6 +100,16 @@ pub enum Acceptance {
     Conflict(EventId),
 }
 
+/// What the schema of its type says of an event.
+enum Verdict {
+    /// Nothing, or there is none.
+    Fine,
+    /// It does not match, and is stored all the same.
+    Observed(Violation),
+    /// It does not match, and is refused.
+    Refused(Violation, Error),
+}
+
 impl Acceptor {
     /// An acceptor that writes with `writer` and tells `followers`.
     pub fn new(
@@ -133,11 +143,19 @@ impl Acceptor {
         let is_list = events.len() > 1;
         let mut observed = Vec::new();
         for (index, event) in events.iter().enumerate() {
-            let violation = self.0.check(event).map_err(|refusal| match is_list {
-                true => refusal.under(&format!("/{index}")),
-                false => refusal,
-            })?;
-            observed.extend(violation.map(|violation| (index, violation)));
+            match self.0.check(event) {
+                Verdict::Fine => {}
+                Verdict::Observed(violation) => observed.push((index, violation)),
+                // Its outcome is found once more with the others'.
+                Verdict::Refused(..) if self.known(event).await?.is_some() => {}
+                Verdict::Refused(violation, refusal) => {
+                    self.0.violations.note(violation, None);
+                    return Err(match is_list {
+                        true => refusal.under(&format!("/{index}")),
+                        false => refusal,
+                    });
+                }
+            }
         }
         let outcomes = self.append(events).await?;
         self.0.note(observed, &outcomes);
@@ -150,14 +168,22 @@ impl Acceptor {
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
     pub async fn accept_each(&self, events: Vec<Event>) -> Result<Vec<Result<Acceptance>>> {
-        let mut refused = Vec::new();
+        let mut settled = Vec::new();
         let mut observed = Vec::new();
         let mut kept = Vec::with_capacity(events.len());
         for (index, event) in events.into_iter().enumerate() {
             match self.0.check(&event) {
-                Err(refusal) => refused.push((index, refusal)),
-                Ok(violation) => {
-                    observed.extend(violation.map(|violation| (kept.len(), violation)));
+                Verdict::Refused(violation, refusal) => match self.known(&event).await? {
+                    Some(known) => settled.push((index, Ok(known))),
+                    None => {
+                        self.0.violations.note(violation, None);
+                        settled.push((index, Err(refusal)));
+                    }
+                },
+                verdict => {
+                    if let Verdict::Observed(violation) = verdict {
+                        observed.push((kept.len(), violation));
+                    }
                     kept.push(event);
                 }
             }
@@ -170,10 +196,36 @@ impl Acceptor {
         self.0.note(observed, &appended);
         let mut outcomes: Vec<_> = appended.into_iter().map(Ok).collect();
         // From the front on, so that each finds its place among those before it.
-        for (index, refusal) in refused {
-            outcomes.insert(index.min(outcomes.len()), Err(refusal));
+        for (index, outcome) in settled {
+            outcomes.insert(index.min(outcomes.len()), outcome);
         }
         Ok(outcomes)
+    }
+
+    /// What came before under the key of an event that its type's schema refuses now: sent again, an event
+    /// has the same answer as ever (promise 9), whatever was declared meanwhile.
+    async fn known(&self, event: &Event) -> Result<Option<Acceptance>> {
+        let Some(key) = &event.dedup_key else {
+            return Ok(None);
+        };
+        self.0.window.loaded().await;
+        let hash = self.0.window.hash(event.workspace, key);
+        if self.0.window.seen(hash).is_none() {
+            return Ok(None);
+        }
+        let (parts, event) = (Arc::clone(&self.0), event.clone());
+        let weight = Weight {
+            rows: 1,
+            bytes: weigh(&event),
+        };
+        self.0
+            .writer
+            .append(
+                weight,
+                move |connection| parts.known(connection, &event),
+                |_| (),
+            )
+            .await
     }
 
     async fn append(&self, events: Vec<Event>) -> Result<Vec<Acceptance>> {
@@ -210,7 +262,14 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::accept`].
     pub async fn accept_one(&self, event: Event) -> Result<EventId> {
-        let violation = self.0.check(&event)?;
+        let observed = match self.0.check(&event) {
+            Verdict::Fine => None,
+            Verdict::Observed(violation) => Some(violation),
+            Verdict::Refused(violation, refusal) => {
+                self.0.violations.note(violation, None);
+                return Err(refusal);
+            }
+        };
         let (parts, told) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let weight = Weight {
             rows: 1,
@@ -230,7 +289,7 @@ impl Acceptor {
                 move |(_, fresh)| told.followers.tell(fresh),
             )
             .await?;
-        if let Some(violation) = violation {
+        if let Some(violation) = observed {
             self.0.violations.note(violation, Some(id));
         }
         Ok(id)
@@ -251,27 +310,20 @@ fn unplaced(event: Event) -> StoredEvent {
 }
 
 impl Parts {
-    /// Checks an event by the schema that is declared of its type, where there is one; what it does not
-    /// match but is stored all the same is to be noted once it is.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Invalid`] when the schema is enforced.
-    fn check(&self, event: &Event) -> Result<Option<Violation>> {
+    /// Checks an event by the schema that is declared of its type, where there is one.
+    fn check(&self, event: &Event) -> Verdict {
         let catalog = self.catalog.current();
         let Some(checked) = catalog.checked_type(event.workspace, &event.name) else {
-            return Ok(None);
+            return Verdict::Fine;
         };
         let fields = checked.violations(event);
         let Some(first) = fields.first() else {
-            return Ok(None);
+            return Verdict::Fine;
         };
         let violation = Violation::of(event, first.clone());
         match checked.mode {
-            Mode::Observe => Ok(Some(violation)),
-            Mode::Enforce => {
-                self.violations.note(violation, None);
-                Err(Error::fields(fields))
-            }
+            Mode::Observe => Verdict::Observed(violation),
+            Mode::Enforce => Verdict::Refused(violation, Error::fields(fields)),
         }
     }
 
@@ -291,24 +343,34 @@ impl Parts {
         stored: &mut StoredEvent,
         fresh: &mut Vec<OwedDelivery>,
     ) -> Result<Acceptance> {
-        let event = &stored.event;
+        if let Some(known) = self.known(connection, &stored.event)? {
+            return Ok(known);
+        }
+        self.append(connection, stored, fresh)?;
+        if let Some(key) = &stored.event.dedup_key {
+            let hash = self.window.hash(stored.event.workspace, key);
+            self.window.remember(hash, stored.id);
+        }
+        Ok(Acceptance::Created(stored.id))
+    }
+
+    /// What is in the log under the event's key.
+    fn known(&self, connection: &Connection, event: &Event) -> Result<Option<Acceptance>> {
         let Some(key) = &event.dedup_key else {
-            self.append(connection, stored, fresh)?;
-            return Ok(Acceptance::Created(stored.id));
+            return Ok(None);
         };
         let hash = self.window.hash(event.workspace, key);
-        if let Some(id) = self.window.seen(hash)
-            && let Some(earlier) = events::with_key(connection, event.workspace, id, key)?
-        {
-            return Ok(if event.says_the_same_as(&earlier.event) {
+        let Some(id) = self.window.seen(hash) else {
+            return Ok(None);
+        };
+        let earlier = events::with_key(connection, event.workspace, id, key)?;
+        Ok(earlier.map(|earlier| {
+            if event.says_the_same_as(&earlier.event) {
                 Acceptance::Duplicate(id)
             } else {
                 Acceptance::Conflict(id)
-            });
-        }
-        self.append(connection, stored, fresh)?;
-        self.window.remember(hash, stored.id);
-        Ok(Acceptance::Created(stored.id))
+            }
+        }))
     }
 
     /// Gives an event its place in the log, here, on the one writer, so that the log's order is the
