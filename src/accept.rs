@@ -3,19 +3,16 @@
 //! follow the log. Knows no dialect and no HTTP.
 
 use crate::dedup::DedupWindow;
-use crate::delivery::Standing;
 use crate::error::{Error, Result};
 use crate::event::{Event, StoredEvent};
 use crate::event_type::Mode;
-use crate::id::{EventId, IdGenerator, MessageId, WorkspaceId};
-use crate::message::{self, MessageSource, Notice};
-use crate::store::catalog::{Catalog, CatalogHandle};
-use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
+use crate::id::{EventId, IdGenerator};
+use crate::owe::owe;
+use crate::store::catalog::CatalogHandle;
+use crate::store::deliveries::OwedDelivery;
 use crate::store::events;
 use crate::store::writer::{Weight, Writer};
 use crate::violations::{Violation, Violations};
-use crate::webhook::{Format, WebhookState};
-use bytes::Bytes;
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -145,6 +142,16 @@ fn contradiction(events: &[Event]) -> Option<usize> {
     })
 }
 
+/// What the schema of its type says of an event.
+enum Verdict {
+    /// Nothing, or there is none.
+    Fine,
+    /// It does not match, and is stored all the same.
+    Observed(Violation),
+    /// It does not match, and is refused.
+    Refused(Violation, Error),
+}
+
 impl Acceptor {
     /// An acceptor that writes with `writer` and tells `followers`.
     pub fn new(
@@ -179,7 +186,7 @@ impl Acceptor {
         events: Vec<Event>,
         place: fn(usize) -> String,
     ) -> Result<Vec<Acceptance>> {
-        let observed = self.0.check_all(&events, place)?;
+        let observed = self.check_all(&events, place).await?;
         let outcomes = self.submit(events, Parts::place_each).await?;
         self.0.note(observed, &outcomes);
         Ok(outcomes)
@@ -191,14 +198,22 @@ impl Acceptor {
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
     pub async fn accept_each(&self, events: Vec<Event>) -> Result<Vec<Result<Acceptance>>> {
-        let mut refused = Vec::new();
+        let mut settled = Vec::new();
         let mut observed = Vec::new();
         let mut kept = Vec::with_capacity(events.len());
         for (index, event) in events.into_iter().enumerate() {
             match self.0.check(&event) {
-                Err(refusal) => refused.push((index, refusal)),
-                Ok(violation) => {
-                    observed.extend(violation.map(|violation| (kept.len(), violation)));
+                Verdict::Refused(violation, refusal) => match self.known(&event).await? {
+                    Some(known) => settled.push((index, Ok(known))),
+                    None => {
+                        self.0.violations.note(violation, None);
+                        settled.push((index, Err(refusal)));
+                    }
+                },
+                verdict => {
+                    if let Verdict::Observed(violation) = verdict {
+                        observed.push((kept.len(), violation));
+                    }
                     kept.push(event);
                 }
             }
@@ -211,10 +226,59 @@ impl Acceptor {
         self.0.note(observed, &appended);
         let mut outcomes: Vec<_> = appended.into_iter().map(Ok).collect();
         // From the front on, so that each finds its place among those before it.
-        for (index, refusal) in refused {
-            outcomes.insert(index.min(outcomes.len()), Err(refusal));
+        for (index, outcome) in settled {
+            outcomes.insert(index.min(outcomes.len()), outcome);
         }
         Ok(outcomes)
+    }
+
+    /// The schemas' verdicts on events of which one that is refused refuses the others: those that are to
+    /// be noted, with their places.
+    async fn check_all(
+        &self,
+        events: &[Event],
+        place: fn(usize) -> String,
+    ) -> Result<Vec<(usize, Violation)>> {
+        let mut observed = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            match self.0.check(event) {
+                Verdict::Fine => {}
+                Verdict::Observed(violation) => observed.push((index, violation)),
+                // Its outcome is found once more with the others'.
+                Verdict::Refused(..) if self.known(event).await?.is_some() => {}
+                Verdict::Refused(violation, refusal) => {
+                    self.0.violations.note(violation, None);
+                    return Err(refusal.under(&place(index)));
+                }
+            }
+        }
+        Ok(observed)
+    }
+
+    /// What came before under the key of an event that its type's schema refuses now: sent again, an event
+    /// has the same answer as ever (promise 9), whatever was declared meanwhile.
+    async fn known(&self, event: &Event) -> Result<Option<Acceptance>> {
+        let Some(key) = &event.dedup_key else {
+            return Ok(None);
+        };
+        self.0.window.loaded().await;
+        let hash = self.0.window.hash(event.workspace, key);
+        if self.0.window.seen(hash).is_none() {
+            return Ok(None);
+        }
+        let (parts, event) = (Arc::clone(&self.0), event.clone());
+        let weight = Weight {
+            rows: 1,
+            bytes: weigh(&event),
+        };
+        self.0
+            .writer
+            .append(
+                weight,
+                move |connection| parts.known(connection, &event),
+                |_| (),
+            )
+            .await
     }
 
     /// [`Acceptor::accept`] for events of which either all are in the log afterwards or none of these:
@@ -233,7 +297,7 @@ impl Acceptor {
                 earlier: None,
             }));
         }
-        let observed = self.0.check_all(&events, place)?;
+        let observed = self.check_all(&events, place).await?;
         let placed = self.submit(events, Parts::place_all).await?;
         if let Ok(ids) = &placed {
             for (index, violation) in observed {
@@ -281,7 +345,14 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::accept`].
     pub async fn accept_one(&self, event: Event) -> Result<EventId> {
-        let violation = self.0.check(&event)?;
+        let observed = match self.0.check(&event) {
+            Verdict::Fine => None,
+            Verdict::Observed(violation) => Some(violation),
+            Verdict::Refused(violation, refusal) => {
+                self.0.violations.note(violation, None);
+                return Err(refusal);
+            }
+        };
         let (parts, told) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let weight = Weight {
             rows: 1,
@@ -301,7 +372,7 @@ impl Acceptor {
                 move |(_, fresh)| told.followers.tell(fresh),
             )
             .await?;
-        if let Some(violation) = violation {
+        if let Some(violation) = observed {
             self.0.violations.note(violation, Some(id));
         }
         Ok(id)
@@ -322,44 +393,21 @@ fn unplaced(event: Event) -> StoredEvent {
 }
 
 impl Parts {
-    /// Checks an event by the schema that is declared of its type, where there is one; what it does not
-    /// match but is stored all the same is to be noted once it is.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Invalid`] when the schema is enforced.
-    fn check(&self, event: &Event) -> Result<Option<Violation>> {
+    /// Checks an event by the schema that is declared of its type, where there is one.
+    fn check(&self, event: &Event) -> Verdict {
         let catalog = self.catalog.current();
         let Some(checked) = catalog.checked_type(event.workspace, &event.name) else {
-            return Ok(None);
+            return Verdict::Fine;
         };
         let fields = checked.violations(event);
         let Some(first) = fields.first() else {
-            return Ok(None);
+            return Verdict::Fine;
         };
         let violation = Violation::of(event, first.clone());
         match checked.mode {
-            Mode::Observe => Ok(Some(violation)),
-            Mode::Enforce => {
-                self.violations.note(violation, None);
-                Err(Error::fields(fields))
-            }
+            Mode::Observe => Verdict::Observed(violation),
+            Mode::Enforce => Verdict::Refused(violation, Error::fields(fields)),
         }
-    }
-
-    /// [`Parts::check`] of events of which one that is refused refuses the others; those that are to be noted,
-    /// with their places.
-    fn check_all(
-        &self,
-        events: &[Event],
-        place: fn(usize) -> String,
-    ) -> Result<Vec<(usize, Violation)>> {
-        let mut observed = Vec::new();
-        for (index, event) in events.iter().enumerate() {
-            let violation = self.check(event);
-            let violation = violation.map_err(|refusal| refusal.under(&place(index)))?;
-            observed.extend(violation.map(|violation| (index, violation)));
-        }
-        Ok(observed)
     }
 
     /// Counts what did not match and was stored; each stands beside its place among `outcomes`.
@@ -451,126 +499,4 @@ impl Parts {
         let catalog = self.catalog.current();
         owe(connection, &catalog, &self.ids, stored, fresh)
     }
-}
-
-/// Keeps a message and a delivery for every webhook that wants the event.
-fn owe(
-    connection: &Connection,
-    catalog: &Catalog,
-    ids: &IdGenerator,
-    stored: &StoredEvent,
-    fresh: &mut Vec<OwedDelivery>,
-) -> Result<()> {
-    let event = &stored.event;
-    let about = About {
-        workspace: event.workspace,
-        event: Some(stored.id),
-        event_type: &event.name,
-        at_ms: event.received_at_ms,
-    };
-    let source = event.source.and_then(|id| {
-        let name = catalog.source_name(id)?;
-        Some(MessageSource { id, name })
-    });
-    let body = |format| message::body(format, stored, source);
-    owe_all(connection, catalog, ids, &about, body, fresh)
-}
-
-/// Keeps a message and a delivery of what the box itself has to say for every webhook that wants it, in the
-/// caller's transaction; after its commit, [`Followers::tell_of_due`].
-///
-/// # Errors
-/// When the file refuses.
-pub fn announce(
-    connection: &Connection,
-    catalog: &Catalog,
-    ids: &IdGenerator,
-    workspace: WorkspaceId,
-    notice: &Notice,
-) -> Result<Vec<OwedDelivery>> {
-    let about = About {
-        workspace,
-        event: None,
-        event_type: notice.event_type,
-        at_ms: notice.at_ms,
-    };
-    let body = |format| message::notice_body(format, notice);
-    let mut fresh = Vec::new();
-    owe_all(connection, catalog, ids, &about, body, &mut fresh)?;
-    Ok(fresh)
-}
-
-/// What a message is about.
-struct About<'a> {
-    workspace: WorkspaceId,
-    event: Option<EventId>,
-    event_type: &'a str,
-    at_ms: i64,
-}
-
-fn owe_all(
-    connection: &Connection,
-    catalog: &Catalog,
-    ids: &IdGenerator,
-    about: &About<'_>,
-    body: impl Fn(Format) -> serde_json::Result<Vec<u8>>,
-    fresh: &mut Vec<OwedDelivery>,
-) -> Result<()> {
-    let mut messages: Vec<(Format, MessageId, Bytes)> = Vec::new();
-    let wanting = catalog
-        .webhooks_of(about.workspace)
-        .iter()
-        .filter(|webhook| webhook.wants(about.event_type));
-    for webhook in wanting {
-        let known = messages
-            .iter()
-            .find(|(format, ..)| *format == webhook.format);
-        let (message, body) = match known {
-            Some((_, message, body)) => (*message, body.clone()),
-            None => {
-                let body = Bytes::from(body(webhook.format).map_err(Error::internal)?);
-                let message = insert_message(connection, ids, about, &body)?;
-                messages.push((webhook.format, message, body.clone()));
-                (message, body)
-            }
-        };
-        let is_due = webhook.state == WebhookState::Active;
-        let delivery = NewDelivery {
-            id: ids.next(about.at_ms),
-            workspace: about.workspace,
-            webhook: webhook.id,
-            message,
-            event: about.event,
-            is_held: !is_due,
-        };
-        deliveries::insert_delivery(connection, &delivery)?;
-        if is_due {
-            fresh.push(OwedDelivery {
-                id: delivery.id,
-                webhook: webhook.id,
-                message,
-                body,
-                standing: Standing::NEW,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn insert_message(
-    connection: &Connection,
-    ids: &IdGenerator,
-    about: &About<'_>,
-    body: &[u8],
-) -> Result<MessageId> {
-    let id = ids.next(about.at_ms);
-    let message = NewMessage {
-        id,
-        workspace: about.workspace,
-        event: about.event,
-        event_type: about.event_type,
-        body,
-    };
-    deliveries::insert_message(connection, &message)?;
-    Ok(id)
 }

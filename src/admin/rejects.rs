@@ -7,7 +7,7 @@ use super::session::Visitor;
 use super::view::{CopyBlock, PAGE_ROWS, Section, Shell, When, cut_page};
 use crate::error::Error;
 use crate::id::RejectId;
-use crate::store::rejects::{self, KEPT_REJECTS, Reject, RejectRow, Snippet};
+use crate::store::rejects::{self, KEPT_REJECTS, Reject, RejectRow, SNIPPET_BYTES, Snippet};
 use actix_web::web;
 use askama::Template;
 use serde::Deserialize;
@@ -272,16 +272,17 @@ pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) ->
 /// How much of the body there is to see.
 fn about_body(snippet: &Snippet) -> String {
     let whole = bytes(snippet.body_bytes);
+    let start = number(i64::try_from(snippet.start).unwrap_or(i64::MAX));
     if snippet.is_whole {
         format!("The whole body, {whole}.")
+    } else if snippet.body_bytes <= SNIPPET_BYTES {
+        format!("The whole body, {whole}, with what looks like a secret masked.")
     } else if snippet.start > 0 {
-        let start = i64::try_from(snippet.start).unwrap_or(i64::MAX);
         format!(
-            "A part of the body, from byte {}, of {whole} in all. What looks like a secret is masked.",
-            number(start)
+            "A part of the body, from byte {start} on, of {whole} in all. What looks like a secret is masked."
         )
     } else {
-        format!("The beginning of the body, which has {whole}. What looks like a secret is masked.")
+        format!("The beginning of the body, of {whole} in all. What looks like a secret is masked.")
     }
 }
 

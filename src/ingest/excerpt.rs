@@ -2,11 +2,9 @@
 //! a secret masked. Bodies that are refused are often no JSON, so nothing here needs them to be.
 
 use crate::secret::{API_KEY_PREFIX, WEBHOOK_SECRET_PREFIX};
-use crate::store::rejects::Snippet;
+use crate::store::rejects::{SNIPPET_BYTES, Snippet};
 use std::ops::Range;
 
-/// Bytes of a body that are kept at most.
-pub(super) const SNIPPET_BYTES: usize = 4_096;
 /// Bytes that are kept in front of the place where reading ended, when the body is long.
 const BYTES_BEFORE: usize = SNIPPET_BYTES / 2;
 /// What stands for a secret.
@@ -80,12 +78,14 @@ fn window(body: &[u8], offset: Option<usize>) -> Range<usize> {
 /// Where secrets stand: the values of members that are named like one, and our own keys anywhere.
 fn secrets(body: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
+    let mut word = String::new();
     let mut at = 0;
     while at < body.len() {
-        let Some(word) = Word::at(body, at) else {
+        let end = read_word(body, at, &mut word);
+        if end == at {
             at += 1;
             continue;
-        };
+        }
         let rest = body.get(at..).unwrap_or_default();
         let secret = if rest.starts_with(API_KEY_PREFIX.as_bytes())
             || rest.starts_with(WEBHOOK_SECRET_PREFIX.as_bytes())
@@ -93,12 +93,12 @@ fn secrets(body: &[u8]) -> Vec<Range<usize>> {
             let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+/=".contains(byte);
             let len = rest.iter().take_while(|byte| is_of_it(byte)).count();
             Some(at..at + len)
-        } else if word.names_a_secret() {
-            value_after(body, word.end)
+        } else if SECRET_NAMES.iter().any(|name| word.contains(name)) {
+            value_after(body, end)
         } else {
             None
         };
-        at = word.end;
+        at = end;
         if let Some(secret) = secret {
             at = at.max(secret.end);
             found.push(secret);
@@ -107,42 +107,31 @@ fn secrets(body: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// A run of letters and digits: what a member's name is made of, in quotes or not.
-struct Word {
-    /// Its letters and digits in lower case, escapes undone.
-    text: String,
-    end: usize,
-}
-
-impl Word {
-    fn at(body: &[u8], start: usize) -> Option<Self> {
-        let mut text = String::new();
-        let mut end = start;
-        while let Some(byte) = body.get(end) {
-            match byte {
-                b'_' | b'-' | b'.' | b'$' => end += 1,
-                // A body of two bytes a character has these between its letters.
-                0 if end > start => end += 1,
-                byte if byte.is_ascii_alphanumeric() => {
-                    text.push(char::from(byte.to_ascii_lowercase()));
-                    end += 1;
-                }
-                b'\\' => match escaped_letter(body, end) {
-                    Some(letter) => {
-                        text.push(letter);
-                        end += 6;
-                    }
-                    None => break,
-                },
-                _ => break,
+/// Reads a run of letters and digits, what a member's name is made of, in quotes or not: into `word` in
+/// lower case, escapes undone. Says where it ends.
+fn read_word(body: &[u8], start: usize, word: &mut String) -> usize {
+    word.clear();
+    let mut end = start;
+    while let Some(byte) = body.get(end) {
+        match byte {
+            b'_' | b'-' | b'.' | b'$' => end += 1,
+            // A body of two bytes a character has these between its letters.
+            0 if end > start => end += 1,
+            byte if byte.is_ascii_alphanumeric() => {
+                word.push(char::from(byte.to_ascii_lowercase()));
+                end += 1;
             }
+            b'\\' => match escaped_letter(body, end) {
+                Some(letter) => {
+                    word.push(letter);
+                    end += 6;
+                }
+                None => break,
+            },
+            _ => break,
         }
-        (end > start).then_some(Self { text, end })
     }
-
-    fn names_a_secret(&self) -> bool {
-        SECRET_NAMES.iter().any(|name| self.text.contains(name))
-    }
+    end
 }
 
 /// The letter or digit of a `\u00XX` escape.

@@ -2,12 +2,12 @@
 //! in memory within bounds, and written in small groups. Costs an accepted request a copy of the first
 //! bytes of its body; a flood of refused ones grows neither the memory nor the writer's queue.
 
-use super::excerpt::{self, SNIPPET_BYTES};
+use super::excerpt;
 use crate::error::{Error, FieldError, Kind, Result};
 use crate::event::Credential;
 use crate::http;
 use crate::id::{IdGenerator, WorkspaceId};
-use crate::store::rejects::{self, RefusedField, Reject, Snippet};
+use crate::store::rejects::{self, RefusedField, Reject, SNIPPET_BYTES, Snippet};
 use crate::store::writer::Writer;
 use crate::time::now_ms;
 use actix_web::HttpResponse;
@@ -34,6 +34,12 @@ pub struct RejectLimits {
     pub group: usize,
     /// Refused requests gather for this long before a group is written, milliseconds.
     pub gather_ms: u64,
+}
+
+impl RejectLimits {
+    fn allow(&self, taken: usize, of_workspace: usize) -> bool {
+        taken < self.waiting && of_workspace < self.waiting_of_workspace
+    }
 }
 
 /// Takes refused requests; what does not fit is counted and given up.
@@ -185,13 +191,19 @@ impl Rejects {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has_room(&self, workspace: WorkspaceId) -> bool {
+        let waiting = self.lock();
+        let of_workspace = waiting.taken_of_workspace.get(&workspace);
+        self.limits
+            .allow(waiting.taken, of_workspace.copied().unwrap_or(0))
+    }
+
     /// Takes a place, or counts what has none.
     fn take_place(&self, workspace: WorkspaceId) -> bool {
         let mut waiting = self.lock();
         let waiting = &mut *waiting;
         let of_workspace = waiting.taken_of_workspace.entry(workspace).or_default();
-        let has_room =
-            waiting.taken < self.limits.waiting && *of_workspace < self.limits.waiting_of_workspace;
+        let has_room = self.limits.allow(waiting.taken, *of_workspace);
         if has_room {
             waiting.taken += 1;
             *of_workspace += 1;
@@ -256,9 +268,29 @@ impl Watch<'_> {
                 let head = body.get(..SNIPPET_BYTES).unwrap_or(body);
                 Seen::Head(head.to_vec(), body.len())
             }
-            Err(e) => Seen::Refused(excerpt::of(body, e.offset())),
+            Err(e) => self.refused(body, e.offset()),
         };
         parsed
+    }
+
+    /// Has the body shown around a byte, of an event that is refused though the others are not.
+    pub(super) fn turn_to(&mut self, body: &[u8], offset: usize) {
+        self.body = match self.refused(body, Some(offset)) {
+            Seen::Refused(snippet) => Seen::Refused(Snippet {
+                mark: None,
+                ..snippet
+            }),
+            seen => seen,
+        };
+    }
+
+    /// What is shown of a body, unless there is no room for it: then a flood costs next to nothing.
+    fn refused(&self, body: &[u8], offset: Option<usize>) -> Seen {
+        if self.rejects.has_room(self.credential.workspace) {
+            Seen::Refused(excerpt::of(body, offset))
+        } else {
+            Seen::Nothing
+        }
     }
 
     /// Notes the events of a batch that were refused, in order, each with its place in the body; `status`

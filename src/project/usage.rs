@@ -1,10 +1,10 @@
 //! Who is told when more people were active in a month than a workspace wanted: at four fifths of its limit
 //! and at all of it, once a month each (webhooks.md, "Event types").
 
-use crate::accept;
 use crate::error::Result;
 use crate::id::{IdGenerator, WorkspaceId};
 use crate::message::Notice;
+use crate::owe;
 use crate::store::catalog::Catalog;
 use crate::store::deliveries::OwedDelivery;
 use crate::store::{journal, people};
@@ -50,5 +50,5 @@ pub(super) fn announce(
         at_ms,
         data: json!({"month": month_text(month), "active": active, "limit": limit}),
     };
-    accept::announce(connection, catalog, ids, workspace, &notice)
+    owe::announce(connection, catalog, ids, workspace, &notice)
 }

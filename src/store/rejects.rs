@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// So many refused requests of a workspace are kept (wire.md, "Errors").
 pub const KEPT_REJECTS: i64 = 1_000;
+/// So many bytes of a refused body are kept.
+pub const SNIPPET_BYTES: usize = 4_096;
 /// So many different reasons are counted for the page.
 const MAX_CODES: i64 = 100;
 

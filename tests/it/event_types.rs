@@ -150,6 +150,36 @@ fn what_does_not_match_an_enforced_schema_is_refused_by_its_fields() {
 }
 
 #[test]
+fn an_event_that_is_sent_again_has_the_same_answer_whatever_was_declared_meanwhile() {
+    let the = Box::new();
+    let mut event = paid(&json!({"plan": "old"}));
+    event["messageId"] = json!("m");
+    let (_, first) = the.post(&event);
+    the.declare("Order%20Paid", SCHEMA, "enforce");
+    let (status, again) = the.post(&event);
+    assert_eq!(
+        (status, &again["status"]),
+        (200, &json!("duplicate")),
+        "{again}"
+    );
+    assert_eq!(again["id"], first["id"]);
+    let (_, batch) =
+        the.post(&json!({"events": [paid(&json!({})), event, paid(&json!({"plan": "pro"}))]}));
+    let statuses: Vec<_> = batch["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| text(result, "status"))
+        .collect();
+    assert_eq!(statuses, ["rejected", "duplicate", "created"]);
+    event["userId"] = json!("v");
+    assert_eq!(the.refuse(&event).status, 409);
+    event["messageId"] = json!("another");
+    assert_eq!(the.refuse(&event).code, "schema_violation");
+    assert_eq!(the.data.rows("event"), 2);
+}
+
+#[test]
 fn traits_are_checked_where_they_are_what_the_event_says() {
     let the = Box::new();
     the.declare(

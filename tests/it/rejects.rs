@@ -230,10 +230,20 @@ fn a_batch_is_one_row_with_its_refused_events() {
     ] {
         assert!(shown.contains(wanted), "no {wanted} in {shown}");
     }
+    // Of a long batch the first refused event is shown.
+    let mut events = vec![json!({"event": "Filler", "userId": "u"}); 500];
+    events[300] = json!({"event": "Needle", "userId": "u", "timestamp": "x"});
+    the.refuse(json!({ "events": events }).to_string(), 200);
+    the.wait_for_rows(2);
+    let shown = the.newest(&the.ann()).exact_text();
+    assert!(
+        shown.contains("Needle") && !shown.contains(r#"{"events""#),
+        "{shown}"
+    );
     // A whole batch that is right leaves none.
     the.refuse(json!({"events": [good]}).to_string(), 200);
     the.refuse(json!({"events": [bad]}).to_string(), 422);
-    the.wait_for_rows(2);
+    the.wait_for_rows(3);
     assert_eq!(
         the.data
             .number("SELECT count(*) FROM reject WHERE status = 422 AND rejected = 1"),

@@ -22,6 +22,7 @@ use crate::time::now_ms;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 const ADMISSION: Admission = Admission {
     takes_bearer: true,
@@ -64,6 +65,9 @@ async fn take(
 ) -> Result<HttpResponse> {
     let body = body?;
     let posted = watch.read(&body, |body| posted.read(body))?;
+    if let Some(offset) = posted.first_refused_at {
+        watch.turn_to(&body, offset);
+    }
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
     let form = posted.form;
@@ -214,6 +218,8 @@ struct Posted<'a> {
     keyed_by_header: Vec<bool>,
     /// The refusals and their places among the events, in order.
     refused: Vec<(usize, Error)>,
+    /// A byte of the body within the first of many that is refused, where that is known.
+    first_refused_at: Option<usize>,
 }
 
 impl<'a> Posted<'a> {
@@ -226,6 +232,7 @@ impl<'a> Posted<'a> {
             events: Vec::new(),
             keyed_by_header: Vec::new(),
             refused: Vec::new(),
+            first_refused_at: None,
         }
     }
 
@@ -255,7 +262,7 @@ impl<'a> Posted<'a> {
             wires.len(),
         )?;
         for (index, Place(wire)) in wires.into_iter().enumerate() {
-            self.take(index, Ok(wire));
+            self.take(body, index, Ok(wire));
         }
         Ok(())
     }
@@ -265,7 +272,7 @@ impl<'a> Posted<'a> {
         let lines = lines::read(body)?;
         self.expect(Form::Lines, lines.len())?;
         for (index, line) in lines.into_iter().enumerate() {
-            self.take(index, line.map(|Place(wire)| wire));
+            self.take(body, index, line.map(|Place(wire)| wire));
         }
         Ok(())
     }
@@ -280,13 +287,20 @@ impl<'a> Posted<'a> {
     }
 
     /// Takes the event at `index` in, or its refusal; what is no object is `None`.
-    fn take(&mut self, index: usize, wire: Result<Option<Wire<'_>>>) {
+    fn take(&mut self, body: &[u8], index: usize, wire: Result<Option<Wire<'_>>>) {
+        let value = wire.as_ref().ok().and_then(Option::as_ref);
+        let value = value.and_then(Wire::any_value);
         match wire.and_then(|wire| self.event(index, wire)) {
             Ok((event, keyed_by_header)) => {
                 self.events.push(event);
                 self.keyed_by_header.push(keyed_by_header);
             }
-            Err(error) => self.refused.push((index, error)),
+            Err(error) => {
+                if self.form != Form::One && self.refused.is_empty() {
+                    self.first_refused_at = value.map(|value| place_in(body, value));
+                }
+                self.refused.push((index, error));
+            }
         }
     }
 
@@ -325,4 +339,10 @@ impl<'a> Posted<'a> {
             })
             .collect())
     }
+}
+
+/// The byte of `body` at which a value of it begins.
+fn place_in(body: &[u8], value: &RawValue) -> usize {
+    let (start, at) = (body.as_ptr().addr(), value.get().as_ptr().addr());
+    at.saturating_sub(start)
 }

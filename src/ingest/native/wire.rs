@@ -185,6 +185,24 @@ impl<'a> Wire<'a> {
         })
     }
 
+    /// One of its values, to tell where in the body it stands.
+    pub(super) fn any_value(&self) -> Option<&'a RawValue> {
+        [
+            self.event,
+            self.user_id,
+            self.visitor_id,
+            self.email,
+            self.customer_id,
+            self.group_id,
+            self.kind,
+            self.properties,
+            self.traits,
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+    }
+
     /// The event as the rules want it.
     pub(super) fn into_raw(self) -> RawEvent<'a> {
         let mut refused = self.refused;

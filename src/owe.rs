@@ -1,0 +1,139 @@
+//! What is owed because of an event, or of something that the box itself has to say: a message for each
+//! format that a webhook wants it in, and a delivery for each webhook, in the caller's transaction. Knows
+//! neither who sends nor when.
+
+use crate::delivery::Standing;
+use crate::error::{Error, Result};
+use crate::event::StoredEvent;
+use crate::id::{EventId, IdGenerator, MessageId, WorkspaceId};
+use crate::message::{self, MessageSource, Notice};
+use crate::store::catalog::Catalog;
+use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
+use crate::webhook::{Format, WebhookState};
+use bytes::Bytes;
+use rusqlite::Connection;
+
+/// Keeps a message and a delivery for every webhook that wants the event; those that are due go to `fresh`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn owe(
+    connection: &Connection,
+    catalog: &Catalog,
+    ids: &IdGenerator,
+    stored: &StoredEvent,
+    fresh: &mut Vec<OwedDelivery>,
+) -> Result<()> {
+    let event = &stored.event;
+    let about = About {
+        workspace: event.workspace,
+        event: Some(stored.id),
+        event_type: &event.name,
+        at_ms: event.received_at_ms,
+    };
+    let source = event.source.and_then(|id| {
+        let name = catalog.source_name(id)?;
+        Some(MessageSource { id, name })
+    });
+    let body = |format| message::body(format, stored, source);
+    owe_all(connection, catalog, ids, &about, body, fresh)
+}
+
+/// Keeps a message and a delivery of what the box itself has to say for every webhook that wants it, in the
+/// caller's transaction; those that are due are to be told to the dispatcher after its commit.
+///
+/// # Errors
+/// When the file refuses.
+pub fn announce(
+    connection: &Connection,
+    catalog: &Catalog,
+    ids: &IdGenerator,
+    workspace: WorkspaceId,
+    notice: &Notice,
+) -> Result<Vec<OwedDelivery>> {
+    let about = About {
+        workspace,
+        event: None,
+        event_type: notice.event_type,
+        at_ms: notice.at_ms,
+    };
+    let body = |format| message::notice_body(format, notice);
+    let mut fresh = Vec::new();
+    owe_all(connection, catalog, ids, &about, body, &mut fresh)?;
+    Ok(fresh)
+}
+
+/// What a message is about.
+struct About<'a> {
+    workspace: WorkspaceId,
+    event: Option<EventId>,
+    event_type: &'a str,
+    at_ms: i64,
+}
+
+fn owe_all(
+    connection: &Connection,
+    catalog: &Catalog,
+    ids: &IdGenerator,
+    about: &About<'_>,
+    body: impl Fn(Format) -> serde_json::Result<Vec<u8>>,
+    fresh: &mut Vec<OwedDelivery>,
+) -> Result<()> {
+    let mut messages: Vec<(Format, MessageId, Bytes)> = Vec::new();
+    let wanting = catalog
+        .webhooks_of(about.workspace)
+        .iter()
+        .filter(|webhook| webhook.wants(about.event_type));
+    for webhook in wanting {
+        let known = messages
+            .iter()
+            .find(|(format, ..)| *format == webhook.format);
+        let (message, body) = match known {
+            Some((_, message, body)) => (*message, body.clone()),
+            None => {
+                let body = Bytes::from(body(webhook.format).map_err(Error::internal)?);
+                let message = insert_message(connection, ids, about, &body)?;
+                messages.push((webhook.format, message, body.clone()));
+                (message, body)
+            }
+        };
+        let is_due = webhook.state == WebhookState::Active;
+        let delivery = NewDelivery {
+            id: ids.next(about.at_ms),
+            workspace: about.workspace,
+            webhook: webhook.id,
+            message,
+            event: about.event,
+            is_held: !is_due,
+        };
+        deliveries::insert_delivery(connection, &delivery)?;
+        if is_due {
+            fresh.push(OwedDelivery {
+                id: delivery.id,
+                webhook: webhook.id,
+                message,
+                body,
+                standing: Standing::NEW,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn insert_message(
+    connection: &Connection,
+    ids: &IdGenerator,
+    about: &About<'_>,
+    body: &[u8],
+) -> Result<MessageId> {
+    let id = ids.next(about.at_ms);
+    let message = NewMessage {
+        id,
+        workspace: about.workspace,
+        event: about.event,
+        event_type: about.event_type,
+        body,
+    };
+    deliveries::insert_message(connection, &message)?;
+    Ok(id)
+}
