@@ -37,6 +37,9 @@ pub(super) struct Gathered {
     pub(super) event_types: HashMap<(WorkspaceId, Box<str>), Count>,
     pub(super) usage: HashMap<(WorkspaceId, i64), i64>,
     trait_bytes: usize,
+    /// The last event's hour, and its month: most events are of the same.
+    hour: i64,
+    month: i64,
     /// The number of each identifier.
     known: HashMap<IdentifierKey, usize>,
     /// The numbers of the events' identifiers, one event's behind the other's.
@@ -103,7 +106,7 @@ impl Gathered {
                 kind: event.kind,
                 verification: event.verification,
                 occurred_at_ms: event.occurred_at_ms,
-                month: month(event.received_at_ms),
+                month: self.month,
                 traits: event.traits.map(Into::into),
                 replace_traits: event.replace_traits,
                 leads_to: catalog.stages(event.workspace, event.name).to_vec(),
@@ -144,6 +147,9 @@ impl Gathered {
             .and_modify(|count| *count = sum(*count, seen))
             .or_insert(seen);
         let hour = event.received_at_ms.div_euclid(HOUR_MS);
+        if hour != self.hour {
+            (self.hour, self.month) = (hour, month(event.received_at_ms));
+        }
         *self.usage.entry((event.workspace, hour)).or_default() += 1;
     }
 

@@ -9,8 +9,7 @@ use crate::id::{EventId, FunnelId, ProfileId, WorkspaceId};
 use crate::identity::ProfileKind;
 use crate::profile::TraitChanges;
 use crate::store::billing;
-use crate::store::people::{self, Activity, Advance};
-use rusqlite::Connection;
+use crate::store::people::{self, Activity, Advance, Scribe};
 
 /// An event of a window, as far as its profiles are changed by it.
 #[derive(Debug)]
@@ -128,12 +127,13 @@ impl Seen {
     /// When the file refuses.
     pub(super) fn write(
         &self,
-        connection: &Connection,
+        scribe: &mut Scribe<'_>,
         workspace: WorkspaceId,
         profile: ProfileId,
         kind: ProfileKind,
     ) -> Result<()> {
-        people::add_activity(connection, workspace, profile, kind, &self.activity)?;
+        scribe.add_activity(workspace, profile, kind, &self.activity)?;
+        let connection = scribe.connection();
         people::change_traits(connection, profile, &self.traits)?;
         self.advances
             .iter()

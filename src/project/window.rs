@@ -10,7 +10,7 @@ use crate::id::{EventId, IdGenerator, ProfileId, WorkspaceId};
 use crate::store::catalog::Catalog;
 use crate::store::events;
 use crate::store::merges::{self, Naming};
-use crate::store::people;
+use crate::store::people::{self, Scribe};
 use crate::store::projection::{self, Count, OpenWindow, Place, TimelineEntry};
 use rusqlite::Connection;
 use std::ops::{ControlFlow, Range};
@@ -241,10 +241,12 @@ impl Window {
         if chunk.start == 0 {
             projection::begin_segment(connection, segment, self.first)?;
         }
+        let mut scribe = Scribe::new(connection)?;
         for whole in self.wholes_of(chunk.clone()) {
-            self.write_node(connection, whole.node)?;
+            self.write_node(&mut scribe, whole.node)?;
             self.write_members(connection, whole.profile)?;
         }
+        scribe.finish()?;
         let entries = self.entries.get(chunk.clone()).unwrap_or_default();
         let entries = entries.iter().map(|entry| TimelineEntry {
             profile: entry.profile,
@@ -277,7 +279,8 @@ impl Window {
     }
 
     /// What happened to a profile, one after the other, as if each event had been projected by itself.
-    fn write_node(&self, connection: &Connection, node: usize) -> Result<()> {
+    fn write_node(&self, scribe: &mut Scribe<'_>, node: usize) -> Result<()> {
+        let connection = scribe.connection();
         let node = &self.profiles.nodes[node];
         let Node {
             workspace,
@@ -286,16 +289,16 @@ impl Window {
             ..
         } = *node;
         if node.is_new {
-            people::insert_profile(connection, workspace, profile, kind)?;
+            scribe.insert_profile(workspace, profile, kind)?;
         }
         for (key, event) in &node.attached {
-            people::attach(connection, profile, &self.profiles.keys[*key], *event)?;
+            scribe.attach(profile, &self.profiles.keys[*key], *event)?;
         }
         for step in &node.steps {
             match step {
-                Step::Seen(seen) => seen.write(connection, workspace, profile, kind)?,
+                Step::Seen(seen) => seen.write(scribe, workspace, profile, kind)?,
                 Step::Merged { node: other, named } => {
-                    self.write_node(connection, *other)?;
+                    self.write_node(scribe, *other)?;
                     let other = self.profiles.nodes[*other].profile;
                     merges::merge(connection, &self.naming(profile, named), other, kind)?;
                 }

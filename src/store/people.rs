@@ -8,25 +8,142 @@ use crate::funnel::Stage;
 use crate::id::{EventId, FunnelId, ProfileId, WorkspaceId};
 use crate::identity::{Holdings, IdentifierKind, ProfileKind};
 use crate::profile::TraitChanges;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use std::collections::BTreeMap;
 
 /// Without an event for so long, the next one begins a session (wire.md, "FunnelFizz").
 pub const SESSION_GAP_MS: i64 = 30 * 60 * 1_000;
 
-/// Keeps a new profile.
-///
-/// # Errors
-/// When the file refuses.
-pub fn insert_profile(
-    connection: &Connection,
-    workspace: WorkspaceId,
-    profile: ProfileId,
-    kind: ProfileKind,
-) -> Result<()> {
-    connection
-        .prepare_cached("INSERT INTO profile (id, workspace_id, kind) VALUES (?1, ?2, ?3)")?
-        .execute(params![profile, workspace, kind.as_str()])?;
-    add_population(connection, workspace, kind, 1)
+/// Writes one profile after another: what every profile of a chunk needs is prepared once, and what is
+/// counted of all of them is written once, by [`Scribe::finish`].
+pub struct Scribe<'c> {
+    connection: &'c Connection,
+    profile: CachedStatement<'c>,
+    identifier: CachedStatement<'c>,
+    activity: CachedStatement<'c>,
+    first_activity: CachedStatement<'c>,
+    population: BTreeMap<(WorkspaceId, ProfileKind), i64>,
+    active: BTreeMap<(WorkspaceId, i64), i64>,
+}
+
+impl<'c> Scribe<'c> {
+    /// Prepares, in the projector's transaction.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn new(connection: &'c Connection) -> Result<Self> {
+        Ok(Self {
+            connection,
+            profile: connection.prepare_cached(
+                "INSERT INTO profile (id, workspace_id, kind) VALUES (?1, ?2, ?3)",
+            )?,
+            identifier: connection.prepare_cached(
+                "INSERT INTO identifier (workspace_id, kind, value, profile_id, event_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?,
+            activity: connection.prepare_cached(
+                "UPDATE profile_activity SET
+                    sessions = sessions + (?7 > last_seen_at_ms + ?8) + ?9,
+                    first_seen_at_ms = min(first_seen_at_ms, ?2), last_seen_at_ms = max(last_seen_at_ms, ?3),
+                    events = events + ?4, pageviews = pageviews + ?5, goals = goals + ?6
+                 WHERE profile_id = ?1 AND active_month >= ?10",
+            )?,
+            first_activity: connection.prepare_cached(
+                "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events, pageviews, goals, sessions, active_month)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1 + ?9, ?10)
+                 ON CONFLICT (profile_id) DO UPDATE SET
+                    sessions = sessions + (?7 > last_seen_at_ms + ?8) + ?9,
+                    first_seen_at_ms = min(first_seen_at_ms, ?2), last_seen_at_ms = max(last_seen_at_ms, ?3),
+                    events = events + ?4, pageviews = pageviews + ?5, goals = goals + ?6, active_month = ?10",
+            )?,
+            population: BTreeMap::new(),
+            active: BTreeMap::new(),
+        })
+    }
+
+    /// The connection, for what few profiles need.
+    pub fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
+    /// Keeps a new profile.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn insert_profile(
+        &mut self,
+        workspace: WorkspaceId,
+        profile: ProfileId,
+        kind: ProfileKind,
+    ) -> Result<()> {
+        self.profile
+            .execute(params![profile, workspace, kind.as_str()])?;
+        *self.population.entry((workspace, kind)).or_default() += 1;
+        Ok(())
+    }
+
+    /// Keeps what a profile is known by from `event` on.
+    ///
+    /// # Errors
+    /// When the file refuses, also when another profile holds the identifier.
+    pub fn attach(
+        &mut self,
+        profile: ProfileId,
+        key: &IdentifierKey,
+        event: EventId,
+    ) -> Result<()> {
+        let values = params![key.workspace, key.kind.as_str(), key.value, profile, event];
+        self.identifier.execute(values)?;
+        Ok(())
+    }
+
+    /// Adds to what a profile did; a person who was not active in that month before is counted in it.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn add_activity(
+        &mut self,
+        workspace: WorkspaceId,
+        profile: ProfileId,
+        kind: ProfileKind,
+        activity: &Activity,
+    ) -> Result<()> {
+        let resumed = resumed(self.connection, profile, activity)?;
+        let values = params![
+            profile,
+            activity.first_seen_at_ms,
+            activity.last_seen_at_ms,
+            activity.events,
+            activity.pageviews,
+            activity.goals,
+            activity.begun_at_ms,
+            SESSION_GAP_MS,
+            resumed,
+            activity.month,
+        ];
+        // Nearly always the profile is there and was active this month.
+        if self.activity.execute(values)? > 0 {
+            return Ok(());
+        }
+        self.first_activity.execute(values)?;
+        if kind == ProfileKind::Person {
+            *self.active.entry((workspace, activity.month)).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes what was counted.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn finish(self) -> Result<()> {
+        for ((workspace, kind), change) in self.population {
+            add_population(self.connection, workspace, kind, change)?;
+        }
+        for ((workspace, month), change) in self.active {
+            add_active(self.connection, workspace, month, change)?;
+        }
+        Ok(())
+    }
 }
 
 /// Counts a workspace's profiles.
@@ -46,24 +163,6 @@ pub(super) fn add_population(
              ON CONFLICT (workspace_id) DO UPDATE SET people = people + excluded.people, accounts = accounts + excluded.accounts",
         )?
         .execute(params![workspace, people, accounts])?;
-    Ok(())
-}
-
-/// Keeps what a profile is known by from `event` on.
-///
-/// # Errors
-/// When the file refuses, also when another profile holds the identifier.
-pub fn attach(
-    connection: &Connection,
-    profile: ProfileId,
-    key: &IdentifierKey,
-    event: EventId,
-) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO identifier (workspace_id, kind, value, profile_id, event_id) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![key.workspace, key.kind.as_str(), key.value, profile, event])?;
     Ok(())
 }
 
@@ -149,77 +248,10 @@ impl Activity {
     }
 }
 
-/// Adds to what a profile did; a person who was not active in that month before is counted in it.
-///
-/// # Errors
-/// When the file refuses.
-pub fn add_activity(
-    connection: &Connection,
-    workspace: WorkspaceId,
-    profile: ProfileId,
-    kind: ProfileKind,
-    activity: &Activity,
-) -> Result<()> {
-    let (begun_at_ms, resumed) = sessions(connection, profile, activity)?;
-    // Nearly always the profile is there and was active this month.
-    let changed = connection
-        .prepare_cached(
-            "UPDATE profile_activity SET
-                sessions = sessions + (?7 > last_seen_at_ms + ?8) + ?9,
-                first_seen_at_ms = min(first_seen_at_ms, ?2), last_seen_at_ms = max(last_seen_at_ms, ?3),
-                events = events + ?4, pageviews = pageviews + ?5, goals = goals + ?6
-             WHERE profile_id = ?1 AND active_month >= ?10",
-        )?
-        .execute(params![
-            profile,
-            activity.first_seen_at_ms,
-            activity.last_seen_at_ms,
-            activity.events,
-            activity.pageviews,
-            activity.goals,
-            begun_at_ms,
-            SESSION_GAP_MS,
-            resumed,
-            activity.month,
-        ])?;
-    if changed > 0 {
-        return Ok(());
-    }
-    connection
-        .prepare_cached(
-            "INSERT INTO profile_activity (profile_id, first_seen_at_ms, last_seen_at_ms, events, pageviews, goals, sessions, active_month)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1 + ?9, ?10)
-             ON CONFLICT (profile_id) DO UPDATE SET
-                sessions = sessions + (?7 > last_seen_at_ms + ?8) + ?9,
-                first_seen_at_ms = min(first_seen_at_ms, ?2), last_seen_at_ms = max(last_seen_at_ms, ?3),
-                events = events + ?4, pageviews = pageviews + ?5, goals = goals + ?6, active_month = ?10",
-        )?
-        .execute(params![
-            profile,
-            activity.first_seen_at_ms,
-            activity.last_seen_at_ms,
-            activity.events,
-            activity.pageviews,
-            activity.goals,
-            begun_at_ms,
-            SESSION_GAP_MS,
-            resumed,
-            activity.month,
-        ])?;
-    match kind {
-        ProfileKind::Person => add_active(connection, workspace, activity.month, 1),
-        ProfileKind::Account => Ok(()),
-    }
-}
-
-/// When the first of the sessions that may begin here begins, and how many more do.
-fn sessions(
-    connection: &Connection,
-    profile: ProfileId,
-    activity: &Activity,
-) -> Result<(i64, i64)> {
+/// How many sessions begin within what is added; whether one begins with it, the statement finds out.
+fn resumed(connection: &Connection, profile: ProfileId, activity: &Activity) -> Result<i64> {
     if activity.resumed_at_ms.is_empty() {
-        return Ok((activity.begun_at_ms, 0));
+        return Ok(0);
     }
     let last_seen_at_ms: Option<i64> = connection
         .prepare_cached("SELECT last_seen_at_ms FROM profile_activity WHERE profile_id = ?1")?
@@ -227,10 +259,7 @@ fn sessions(
         .optional()?;
     let begins = |at_ms: &&i64| last_seen_at_ms.is_none_or(|last| **at_ms > last + SESSION_GAP_MS);
     let resumed = activity.resumed_at_ms.iter().filter(begins).count();
-    Ok((
-        activity.begun_at_ms,
-        i64::try_from(resumed).unwrap_or(i64::MAX),
-    ))
+    Ok(i64::try_from(resumed).unwrap_or(i64::MAX))
 }
 
 /// Counts people who were active in a month.
