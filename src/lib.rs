@@ -30,6 +30,8 @@ pub mod retain;
 // ACCEPT: one event, one place in the log
 pub mod accept;
 
+pub mod followers;
+
 pub mod owe;
 
 pub mod violations;

@@ -1,7 +1,7 @@
 //! The running box: puts the parts together, serves, and stops them in order. Owns the actix App
 //! and what its handlers share; knows no route but the health checks.
 
-use crate::accept::{self, Acceptor};
+use crate::accept::Acceptor;
 use crate::admin::{self, Gate, SetupToken};
 use crate::config::Config;
 use crate::dedup::DedupWindow;
@@ -9,6 +9,7 @@ use crate::deliver;
 use crate::deliver::RetryRequests;
 use crate::deliver::attempt::Tools;
 use crate::deliver::connections::Connections;
+use crate::followers;
 use crate::http;
 use crate::id::IdGenerator;
 use crate::ingest;
@@ -103,7 +104,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let readers = files.readers()?;
     let (writer, writer_thread) = Writer::start(connection, config.writer_limits())?;
     let checkpointer = Checkpointer::start(&files, writer.clone())?;
-    let (followers, fresh, log_grew) = accept::followers(config.fresh_deliveries());
+    let (followers, fresh, log_grew) = followers::followers(config.fresh_deliveries());
     let window = Arc::new(DedupWindow::new(config.dedup_limits()));
     Arc::clone(&window).start_loading(readers.clone(), now_ms())?;
     let violations = Arc::new(Violations::default());

@@ -9,7 +9,6 @@ use crate::manage::{self, NewUser, WebhookInput};
 use crate::password;
 use crate::secret::random_token;
 use crate::server;
-use crate::time::{now_ms, rfc3339};
 use crate::webhook::Format;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,13 +33,74 @@ const RETRY_SCHEDULE_S: [u64; 6] = [0, 3, 10, 30, 60, 120];
 /// The receiver that sometimes fails does so once in this many requests.
 const FAILS_ONCE_IN: u64 = 3;
 const TRAFFIC_PAUSE_MS: std::ops::Range<u64> = 250..1_500;
-const PEOPLE: [(&str, &str); 6] = [
-    ("user_ada", "Ada"),
-    ("user_grace", "Grace"),
-    ("user_edsger", "Edsger"),
-    ("user_barbara", "Barbara"),
-    ("user_alan", "Alan"),
-    ("user_radia", "Radia"),
+/// Somebody of the sample: first a browser, then a user, and of an account.
+struct Person {
+    user: &'static str,
+    visitor: &'static str,
+    email: &'static str,
+    name: &'static str,
+    account: &'static str,
+    /// Where the first visit came from.
+    referrer: &'static str,
+    /// The page that was seen first.
+    landing: &'static str,
+}
+
+const PEOPLE: [Person; 6] = [
+    Person {
+        user: "user_ada",
+        visitor: "0b54e3a6-9c43-4e0e-8f0a-6f6d4c1e0a01",
+        email: "ada@analytical.example",
+        name: "Ada",
+        account: "analytical",
+        referrer: "https://www.google.com/",
+        landing: "https://shop.example/pricing",
+    },
+    Person {
+        user: "user_grace",
+        visitor: "0b54e3a6-9c43-4e0e-8f0a-6f6d4c1e0a02",
+        email: "grace@compilers.example",
+        name: "Grace",
+        account: "compilers",
+        referrer: "https://news.ycombinator.com/item?id=1",
+        landing: "https://shop.example/",
+    },
+    Person {
+        user: "user_edsger",
+        visitor: "0b54e3a6-9c43-4e0e-8f0a-6f6d4c1e0a03",
+        email: "edsger@structured.example",
+        name: "Edsger",
+        account: "structured",
+        referrer: "",
+        landing: "https://shop.example/?utm_source=newsletter&utm_medium=email&utm_campaign=spring",
+    },
+    Person {
+        user: "user_barbara",
+        visitor: "0b54e3a6-9c43-4e0e-8f0a-6f6d4c1e0a04",
+        email: "barbara@compilers.example",
+        name: "Barbara",
+        account: "compilers",
+        referrer: "https://chatgpt.com/",
+        landing: "https://shop.example/docs",
+    },
+    Person {
+        user: "user_alan",
+        visitor: "0b54e3a6-9c43-4e0e-8f0a-6f6d4c1e0a05",
+        email: "alan@analytical.example",
+        name: "Alan",
+        account: "analytical",
+        referrer: "https://www.google.com/",
+        landing: "https://shop.example/?gclid=sample&utm_source=google&utm_medium=cpc",
+    },
+    Person {
+        user: "user_radia",
+        visitor: "0b54e3a6-9c43-4e0e-8f0a-6f6d4c1e0a06",
+        email: "radia@bridges.example",
+        name: "Radia",
+        account: "bridges",
+        referrer: "https://www.linkedin.com/feed/",
+        landing: "https://shop.example/",
+    },
 ];
 const EVENTS: [(&str, &str); 8] = [
     ("Post Created", r#"{"postType":"image","words":120}"#),
@@ -106,7 +167,7 @@ async fn demo(which: &BoxOptions, config: &Config, folder: &Path) -> anyhow::Res
     let client = Client::builder(TokioExecutor::new()).build_http();
     let traffic = actix_web::rt::spawn(traffic(
         client,
-        server.public_url.join("sse/webhook")?.to_string(),
+        server.public_url.join("api/v1/events")?.to_string(),
         key,
     ));
     let code = serve::wait(server, stop).await;
@@ -197,15 +258,14 @@ fn start_receiver() -> anyhow::Result<SocketAddr> {
                 if is_failure {
                     HttpResponse::InternalServerError().body("the CRM is having a moment\n")
                 } else {
-                    HttpResponse::Ok().json(serde_json::json!({"stored": true}))
+                    HttpResponse::Ok().json(json!({"stored": true}))
                 }
             }
         };
         App::new()
             .route(
                 "/works",
-                web::post()
-                    .to(|| async { HttpResponse::Ok().json(serde_json::json!({"ok": true})) }),
+                web::post().to(|| async { HttpResponse::Ok().json(json!({"ok": true})) }),
             )
             .route("/sometimes", web::post().to(sometimes))
     };
@@ -225,24 +285,41 @@ fn start_receiver() -> anyhow::Result<SocketAddr> {
 type AppClient = Client<HttpConnector, Full<Bytes>>;
 
 async fn traffic(client: AppClient, url: String, key: String) {
-    for (user_id, name) in PEOPLE {
-        let traits = format!(r#""type":"identify","traits":{{"name":"{name}","plan":"free"}}"#);
-        post(&client, &url, &key, user_id, &traits).await;
+    for (nth, person) in PEOPLE.iter().enumerate() {
+        for event in arrival(person, nth) {
+            post(&client, &url, &key, &event).await;
+        }
     }
     loop {
-        let (user_id, _) = PEOPLE[fastrand::usize(..PEOPLE.len())];
+        let person = &PEOPLE[fastrand::usize(..PEOPLE.len())];
         let (event, properties) = EVENTS[fastrand::usize(..EVENTS.len())];
-        let track = format!(r#""type":"track","event":"{event}","properties":{properties}"#);
-        post(&client, &url, &key, user_id, &track).await;
+        let properties: serde_json::Value = serde_json::from_str(properties).unwrap_or_default();
+        let track = json!({"event": event, "userId": person.user, "groupId": person.account,
+            "properties": properties});
+        post(&client, &url, &key, &track).await;
         tokio::time::sleep(Duration::from_millis(fastrand::u64(TRAFFIC_PAUSE_MS))).await;
     }
 }
 
-async fn post(client: &AppClient, url: &str, key: &str, user_id: &str, fields: &str) {
-    let body = format!(
-        r#"{{"userId":"{user_id}","timestamp":"{}",{fields}}}"#,
-        rfc3339(now_ms())
-    );
+/// How somebody comes: a page is seen, then somebody signs up, and tries it out or not.
+fn arrival(person: &Person, nth: usize) -> Vec<serde_json::Value> {
+    let (user, visitor) = (person.user, person.visitor);
+    let page = json!({"url": person.landing, "referrer": person.referrer});
+    let mut events = vec![
+        json!({"kind": "page", "visitorId": visitor, "context": {"page": page}}),
+        json!({"event": "signup", "userId": user, "visitorId": visitor, "email": person.email}),
+        json!({"kind": "identify", "userId": user, "traits": {"name": person.name, "plan": "free"}}),
+        json!({"kind": "group", "userId": user, "groupId": person.account,
+            "traits": {"name": person.account, "seats": 2 + nth}}),
+    ];
+    if nth.is_multiple_of(2) {
+        events.push(json!({"event": "trial_start", "userId": user}));
+    }
+    events
+}
+
+async fn post(client: &AppClient, url: &str, key: &str, event: &serde_json::Value) {
+    let body = event.to_string();
     let request = hyper::Request::post(url)
         .header("x-api-key", key)
         .body(Full::new(body.into()));

@@ -15,8 +15,8 @@ pub mod sender;
 mod tasks;
 mod timers;
 
-use crate::accept::FreshDeliveries;
 use crate::error::{Error, Kind, Result};
+use crate::followers::FreshDeliveries;
 use crate::id::DeliveryId;
 use attempt::Tools;
 use std::sync::Arc;

@@ -14,8 +14,8 @@ mod window;
 pub use gather::WindowLimits;
 pub use pace::{PaceLimits, ProjectorStatus};
 
-use crate::accept::{Followers, LogGrew};
 use crate::error::{Kind, Result};
+use crate::followers::{Followers, LogGrew};
 use crate::id::IdGenerator;
 use crate::store::Readers;
 use crate::store::catalog::CatalogHandle;

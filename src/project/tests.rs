@@ -2,8 +2,8 @@
 //! lead where projecting the events one by one leads.
 
 use super::{PaceLimits, ProjectLimits, Projector, Step, WindowLimits};
-use crate::accept;
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
+use crate::followers;
 use crate::funnel::Stage;
 use crate::id::{EventId, FunnelId, IdGenerator, ProfileId, WorkspaceId};
 use crate::store::catalog::CatalogHandle;
@@ -93,7 +93,7 @@ impl Log {
             writer.clone(),
             readers.clone(),
             catalog.clone(),
-            accept::followers(1).0,
+            followers::followers(1).0,
             Arc::clone(&ids),
             limits,
         );
@@ -116,7 +116,7 @@ impl Log {
             self.writer.clone(),
             self.readers.clone(),
             self.catalog.clone(),
-            accept::followers(1).0,
+            followers::followers(1).0,
             Arc::clone(&self.ids),
             self.limits,
         );
