@@ -16,8 +16,8 @@ ALTER TABLE identifier ADD COLUMN attached_to INTEGER;       -- the profile that
 ALTER TABLE trait ADD COLUMN is_unverified INTEGER;          -- 1: a sender without proof set it; NULL: a verified one did
 
 CREATE TABLE account_member (
-    account_id INTEGER NOT NULL,            -- the account's profile, as it was then
-    person_id  INTEGER NOT NULL,            -- the person's profile, as it was then
+    account_id INTEGER NOT NULL,            -- the account's profile; where that was merged since, still this one
+    person_id  INTEGER NOT NULL,            -- the person's profile; likewise
     event_id   INTEGER NOT NULL,            -- the event that first named both
     PRIMARY KEY (account_id, person_id)
 ) STRICT, WITHOUT ROWID;
@@ -31,7 +31,7 @@ CREATE TABLE merge (
     other_id                 INTEGER,             -- the profile that was merged into it; NULL where they were kept apart
     event_id                 INTEGER NOT NULL,    -- the event that named both
     identifier_kind          TEXT NOT NULL,       -- by which identifier it named the other one
-    identifier_value         TEXT NOT NULL,       -- in the form in which it is compared
+    identifier_value         TEXT NOT NULL,       -- in the form in which it is compared; '' where there was no room for another one of the kind
     first_seen_before_ms     INTEGER,             -- profile_id's first event's time before; NULL: it had none
     last_seen_before_ms      INTEGER,             -- its last event's time before
     active_month_before      INTEGER,             -- its active month before
@@ -42,6 +42,7 @@ CREATE TABLE merge (
 CREATE INDEX merge_by_profile ON merge (profile_id, id);
 CREATE INDEX merge_by_other ON merge (other_id, id);
 CREATE UNIQUE INDEX merge_kept_apart ON merge (profile_id, identifier_kind, identifier_value) WHERE outcome = 'kept_apart';
+CREATE INDEX merge_undone ON merge (workspace_id, id) WHERE undone_at_ms IS NOT NULL;
 CREATE INDEX merge_to_undo ON merge (id) WHERE undo_requested_at_ms IS NOT NULL AND undone_at_ms IS NULL;
 
 CREATE TABLE population (

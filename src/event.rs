@@ -118,6 +118,8 @@ pub struct Credential {
     pub key: Option<ApiKeyId>,
     /// What the credential proves.
     pub verification: Verification,
+    /// Whether the source's customers are accounts and not persons (wire.md, "Churnkey").
+    pub customers_are_accounts: bool,
 }
 
 /// What one dialect calls the fields, so that a refusal points at the caller's own.

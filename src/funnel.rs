@@ -103,11 +103,11 @@ pub fn check_rules(lines: &[(Stage, String)]) -> Result<Vec<(String, Stage)>> {
                 );
                 return refuse("two_stages", detail);
             }
+            if rules.len() >= MAX_RULES {
+                let detail = format!("A funnel names at most {MAX_RULES} event types.");
+                return refuse("too_many", detail);
+            }
             rules.push((name.to_owned(), *stage));
-        }
-        if rules.len() > MAX_RULES {
-            let detail = format!("A funnel names at most {MAX_RULES} event types.");
-            return refuse("too_many", detail);
         }
     }
     Ok(rules)

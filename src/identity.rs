@@ -150,6 +150,15 @@ pub fn signed_person<S: AsRef<str>>(
     move |kind| kind == IdentifierKind::VisitorId || (kind == strongest && !is_accounts)
 }
 
+/// Whether nothing but a browser's own id says whom an event is about.
+pub fn names_only_a_visitor<S: AsRef<str>>(
+    ids: &Identifiers<S>,
+    customer_is_account: bool,
+) -> bool {
+    let strongest = person(ids, customer_is_account).next();
+    strongest.is_some_and(|(kind, _)| kind == IdentifierKind::VisitorId)
+}
+
 fn keys<'a, S: AsRef<str> + 'a, const N: usize>(
     found: [(IdentifierKind, Option<&'a S>); N],
 ) -> impl Iterator<Item = Key<'a>> {

@@ -35,6 +35,7 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         customer_id: identifier(ids.customer_id, names.customer_id),
         group_id: identifier(ids.group_id, names.group_id),
     };
+    let has_customer = identifiers.customer_id.is_some();
     let dedup_key = bounded_text(
         &mut refused,
         raw.dedup_key,
@@ -59,7 +60,8 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         traits: raw.traits.map(boxed),
         context: raw.context.map(boxed),
         replace_traits: raw.replace_traits,
-        customer_is_account: raw.customer_is_account,
+        customer_is_account: has_customer
+            && (raw.customer_is_account || credential.customers_are_accounts),
         occurred_at_ms: raw.occurred_at_ms.unwrap_or(received_at_ms),
         received_at_ms,
         verification: credential.verification,
@@ -208,6 +210,7 @@ mod tests {
         source: None,
         key: Some(ApiKeyId::from_i64(2)),
         verification: Verification::Server,
+        customers_are_accounts: false,
     };
 
     fn raw_track<'a>(name: Option<&'a str>, user_id: &'a str) -> RawEvent<'a> {

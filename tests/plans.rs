@@ -29,6 +29,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("SELECT id, workspace_id FROM funnel", "as above"),
     ("FROM workspace WHERE mau_limit IS NOT NULL", "as above"),
     (
+        "DELETE FROM mau_notice WHERE workspace_id = ?1",
+        "two rows a month at most, when somebody changes the limit",
+    ),
+    (
         "DELETE FROM funnel_rule WHERE funnel_id = ?1",
         "a funnel names at most 200 event types, and is saved whole",
     ),

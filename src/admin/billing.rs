@@ -1,14 +1,16 @@
 //! What a profile's page shows of billing: subscriptions beside the events, and what was paid.
 
 use super::view::When;
-use crate::billing::{Bucket, Price, SubscriptionState};
+use crate::billing::{Bucket, Price, Status, Subscription, SubscriptionState};
 use crate::store::billing::ProfileBilling;
 
-/// Currencies whose smallest unit is the whole one (ISO 4217).
-const WITHOUT_CENTS: [&str; 16] = [
-    "bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv",
-    "xaf", "xof", "xpf",
+/// Currencies whose amounts the provider gives in whole units.
+const WITHOUT_CENTS: [&str; 15] = [
+    "bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf",
+    "xof", "xpf",
 ];
+/// Currencies with a thousand smallest units in a whole one.
+const WITH_MILLS: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 
 /// A subscription.
 pub(super) struct SubscriptionLine {
@@ -91,20 +93,9 @@ impl Billing {
 }
 
 fn line(state: SubscriptionState, now_ms: i64) -> SubscriptionLine {
-    let is_over = state.subscription.canceled_at_ms.is_some();
     let subscription = state.subscription;
+    let next = next(&subscription, now_ms);
     let plan = subscription.plan;
-    let trial_ends = subscription.trial_end_ms.filter(|end| *end > now_ms);
-    let next = match (trial_ends, subscription.current_period_end_ms) {
-        (Some(end), _) => Some(("Trial ends", end)),
-        (None, Some(end)) if subscription.cancel_at_period_end => Some(("Ends", end)),
-        (None, Some(end)) if !is_over && end > now_ms => Some(("Renews", end)),
-        // The provider has not said yet what came then.
-        (None, Some(end)) if !is_over => Some(("Was to renew", end)),
-        (None, _) => subscription
-            .canceled_at_ms
-            .map(|at_ms| ("Cancelled", at_ms)),
-    };
     SubscriptionLine {
         plan: plan
             .nickname
@@ -126,6 +117,24 @@ fn line(state: SubscriptionState, now_ms: i64) -> SubscriptionLine {
     }
 }
 
+/// What comes next, by where the subscription stands.
+fn next(subscription: &Subscription, now_ms: i64) -> Option<(&'static str, i64)> {
+    let ended = subscription.canceled_at_ms;
+    let period_end = subscription.current_period_end_ms;
+    match subscription.status {
+        Status::Canceled | Status::Unpaid | Status::IncompleteExpired => {
+            ended.map(|at_ms| ("Cancelled", at_ms))
+        }
+        _ if subscription.cancel_at_period_end => period_end.map(|at_ms| ("Ends", at_ms)),
+        Status::Trialing => subscription.trial_end_ms.map(|at_ms| ("Trial ends", at_ms)),
+        // The provider has not said yet what came of a time that is past.
+        _ => period_end.map(|at_ms| match at_ms > now_ms {
+            true => ("Renews", at_ms),
+            false => ("Was to renew", at_ms),
+        }),
+    }
+}
+
 fn price(price: &Price) -> String {
     let amount = money(price.amount, &price.currency);
     let interval = price.interval.as_str();
@@ -138,12 +147,15 @@ fn price(price: &Price) -> String {
 /// An amount in a currency's smallest unit as people write it.
 fn money(amount: i64, currency: &str) -> String {
     let code = currency.to_uppercase();
-    if WITHOUT_CENTS.contains(&currency) {
-        return format!("{amount} {code}");
-    }
     let sign = if amount < 0 { "-" } else { "" };
-    let (whole, cents) = (amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
-    format!("{sign}{whole}.{cents:02} {code}")
+    let amount = amount.unsigned_abs();
+    if WITHOUT_CENTS.contains(&currency) {
+        format!("{sign}{amount} {code}")
+    } else if WITH_MILLS.contains(&currency) {
+        format!("{sign}{}.{:03} {code}", amount / 1_000, amount % 1_000)
+    } else {
+        format!("{sign}{}.{:02} {code}", amount / 100, amount % 100)
+    }
 }
 
 #[cfg(test)]
@@ -156,5 +168,6 @@ mod tests {
         assert_eq!(money(5, "usd"), "0.05 USD");
         assert_eq!(money(-1_250, "usd"), "-12.50 USD");
         assert_eq!(money(500, "jpy"), "500 JPY");
+        assert_eq!(money(5_120, "kwd"), "5.120 KWD");
     }
 }

@@ -59,7 +59,7 @@ struct List {
 type Refused = (Option<FunnelId>, FunnelInput, Refusals);
 
 fn read(connection: &Connection, workspace: WorkspaceId) -> Result<Vec<Funnel>> {
-    let (people, accounts) = journal::population(connection, workspace)?;
+    let (people, _) = journal::population(connection, workspace)?;
     funnels::of_workspace(connection, workspace)?
         .into_iter()
         .map(|funnel| {
@@ -73,7 +73,7 @@ fn read(connection: &Connection, workspace: WorkspaceId) -> Result<Vec<Funnel>> 
             Ok(Funnel {
                 id: funnel.id.to_string(),
                 name: funnel.name,
-                steps: steps(people + accounts, &counts),
+                steps: steps(people, &counts),
                 map: map(of_stage),
                 refusals: Refusals::default(),
                 is_open: false,

@@ -58,6 +58,8 @@ struct Merge {
     value: String,
     /// The profile that was merged, or that the identifier belongs to.
     other: Option<String>,
+    /// Whether the identifier has come to this profile since.
+    is_own_now: bool,
     event: String,
     when: When,
     undone: Option<When>,
@@ -84,6 +86,7 @@ struct Show {
     members: Vec<Member>,
     timeline: Vec<Moment>,
     merges: Vec<Merge>,
+    max_shown: usize,
     is_first: bool,
     next: Option<String>,
 }
@@ -116,6 +119,8 @@ fn read(
     let members = journal::members(connection, &parts)?;
     let whose = |merge: MergeRow| {
         let other = match merge.other {
+            // From the page of the one that was taken out, the other is the one that it was in.
+            Some(other) if parts.contains(&other) => Some(merge.profile),
             Some(other) => Some(other),
             None => crate::identity::IdentifierKind::parse(&merge.identifier_kind)
                 .map(|kind| {
@@ -170,6 +175,7 @@ fn render(visitor: &Visitor, flash: &Flash, is_first: bool, mut read: Read) -> P
     let next = cut_page(&mut read.timeline, |row| row.event.to_string());
     let about = About {
         base: visitor.base(),
+        id: read.row.id,
         now_ms: visitor.desk().now_ms,
         may_change: visitor.membership.role >= Role::Member,
     };
@@ -221,15 +227,17 @@ fn render(visitor: &Visitor, flash: &Flash, is_first: bool, mut read: Read) -> P
             .into_iter()
             .map(|(row, other)| about.merge(row, other))
             .collect(),
+        max_shown: journal::MAX_SHOWN,
         is_first,
         next,
         name,
     })
 }
 
-/// Where and when the page is seen, and by whom.
+/// Where and when the page is seen, of which profile, and by whom.
 struct About {
     base: String,
+    id: ProfileId,
     now_ms: i64,
     may_change: bool,
 }
@@ -292,7 +300,10 @@ impl About {
             kind: row.identifier_kind,
             value: row.identifier_value,
             // One that is a part of this profile has no page of its own.
-            other: other.filter(|_| !is_one).map(|other| self.profile(other)),
+            is_own_now: !row.is_merged && other == Some(self.id),
+            other: other
+                .filter(|other| !is_one && *other != self.id)
+                .map(|other| self.profile(other)),
             event: self.event(row.event),
             when: self.when(row.event.unix_ms()),
             undone: row.undone_at_ms.map(|at_ms| self.when(at_ms)),

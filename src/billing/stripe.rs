@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 /// What stands before Stripe's own type in an event's name. Without it `customer.created` would be in a
 /// family that only the box itself sends.
 pub const PREFIX: &str = "stripe.";
-/// More than this, either way, is no amount: sums of amounts must not overflow.
+/// More than this, either way, is no amount that anybody pays.
 const MAX_AMOUNT: i64 = 1_000_000_000_000_000;
 /// The first second that is no time.
 const END_OF_9999_S: i64 = 253_402_300_800;

@@ -118,6 +118,7 @@ pub(super) fn credential(source: &KnownSource, verification: Verification) -> Cr
         source: Some(source.id),
         key: None,
         verification,
+        customers_are_accounts: source.customers_are_accounts,
     }
 }
 

@@ -298,6 +298,10 @@ pub(super) fn admit(
         source: known.source,
         key: Some(known.id),
         verification: Verification::Server,
+        customers_are_accounts: known
+            .source
+            .and_then(|source| catalog.source(source))
+            .is_some_and(|source| source.customers_are_accounts),
     })
 }
 

@@ -114,6 +114,7 @@ fn endpoint(catalog: &Catalog, id: &str) -> Result<(Credential, SecretBytes)> {
         source: Some(source.id),
         key: None,
         verification: Verification::Billing,
+        customers_are_accounts: source.customers_are_accounts,
     };
     Ok((credential, secret))
 }

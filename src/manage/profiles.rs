@@ -103,7 +103,7 @@ pub fn undo_merge(
     actor.note(
         connection,
         Some(workspace),
-        "profile.merge_undone",
+        "profile.merge_undo_requested",
         id.to_string(),
         Some(before),
         None,

@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 /// The bounds of a window; the first that is reached ends it.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +100,9 @@ impl Gathered {
             return;
         }
         self.trait_bytes += event.traits.map_or(0, str::len);
+        // Without proof, nobody leads another on whose id or address is known: a stage is for good.
+        let may_lead = event.verification != Verification::Unverified
+            || identity::names_only_a_visitor(ids, is_account);
         self.named.push(NamedEvent {
             happening: Happening {
                 id: event.id,
@@ -109,7 +112,11 @@ impl Gathered {
                 month: self.month,
                 traits: event.traits.map(Into::into),
                 replace_traits: event.replace_traits,
-                leads_to: catalog.stages(event.workspace, event.name).to_vec(),
+                leads_to: if may_lead {
+                    catalog.stages(event.workspace, event.name).to_vec()
+                } else {
+                    Vec::new()
+                },
                 billing: billing(catalog, event),
             },
             person,
@@ -197,8 +204,11 @@ impl Gathered {
                 })
             };
             let person = find(person, ProfileKind::Person)?;
-            // The same one where its customer is a person's after all.
-            let account = find(account, ProfileKind::Account)?.filter(|node| person != Some(*node));
+            let account = find(account, ProfileKind::Account)?;
+            // Where its customer is a person's after all, and it names nobody else.
+            let is_account = |node: &usize| profiles.nodes[*node].kind == ProfileKind::Account;
+            let person = person.or(account.filter(|node| !is_account(node)));
+            let account = account.filter(is_account);
             // Of an account, where the event is about one or names nobody else.
             let is_accounts = happening.kind == EventKind::Group || person.is_none();
             let main = person.or(account);

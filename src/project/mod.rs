@@ -210,10 +210,9 @@ impl Projector {
             let mut due = Vec::new();
             if next.open.is_none() {
                 let (catalog, now_ms) = (catalog.current(), now_ms());
-                for workspace in written.workspaces() {
-                    due.extend(usage::announce(
-                        connection, &catalog, &ids, workspace, now_ms,
-                    )?);
+                for (workspace, month) in written.months() {
+                    let at = (month, now_ms);
+                    due.extend(usage::announce(connection, &catalog, &ids, workspace, at)?);
                 }
             }
             Ok((began, due))

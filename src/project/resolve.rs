@@ -55,6 +55,8 @@ pub(super) struct Named {
     pub(super) id: MergeId,
     /// The identifier's number.
     pub(super) key: usize,
+    /// Whether it is nobody's, and found no room here.
+    pub(super) is_full: bool,
     pub(super) event: EventId,
 }
 
@@ -65,6 +67,10 @@ pub(super) struct Profiles<S> {
     pub(super) keys: Vec<IdentifierKey>,
     /// Which node each identifier belongs to, by number.
     holders: Vec<Option<usize>>,
+    /// The nodes of the profiles that are in the file.
+    known: HashMap<ProfileId, usize>,
+    /// Profiles of a workspace that somebody took apart, as pairs of what they are parts of in the file.
+    undone: HashMap<WorkspaceId, Vec<[ProfileId; 2]>>,
 }
 
 impl<S> Profiles<S> {
@@ -80,11 +86,12 @@ impl<S> Profiles<S> {
             nodes: Vec::new(),
             holders: vec![None; keys.len()],
             keys,
+            known: HashMap::new(),
+            undone: HashMap::new(),
         };
-        let mut known: HashMap<ProfileId, usize> = HashMap::new();
         for (key, profile) in order.into_iter().zip(found) {
             let Some(profile) = profile else { continue };
-            let node = match known.get(&profile) {
+            let node = match profiles.known.get(&profile) {
                 Some(node) => *node,
                 None => {
                     let IdentifierKey {
@@ -97,7 +104,7 @@ impl<S> Profiles<S> {
                         _ => ProfileKind::Person,
                     };
                     let node = profiles.insert(workspace, kind, Some(profile));
-                    known.insert(profile, node);
+                    profiles.known.insert(profile, node);
                     node
                 }
             };
@@ -197,7 +204,7 @@ impl<S> Resolver<'_, S> {
     fn stitch(&mut self, subject: Subject<'_>) -> Result<Option<usize>> {
         let mut found: Option<usize> = None;
         let mut unknown: Vec<usize> = Vec::new();
-        let mut misfit = None;
+        let mut misfits: Vec<usize> = Vec::new();
         for key in subject.keys {
             match (self.profiles.holder(*key), found) {
                 (None, None) => unknown.push(*key),
@@ -205,12 +212,12 @@ impl<S> Resolver<'_, S> {
                     if self.has_room(node, *key)? {
                         self.attach(node, *key, subject.event)?;
                     } else {
-                        self.keep_apart(node, *key, subject.event);
+                        self.keep_apart(node, *key, true, subject.event);
                     }
                 }
                 // A customer that was a person's before, say. It stays what it is.
                 (Some(other), _) if self.profiles.nodes[other].kind != subject.kind => {
-                    misfit.get_or_insert(other);
+                    misfits.push(*key);
                 }
                 (Some(other), None) => found = Some(self.settle(&subject, &unknown, other, *key)?),
                 (Some(other), Some(node)) if other != node => {
@@ -219,11 +226,18 @@ impl<S> Resolver<'_, S> {
                 (Some(_), Some(_)) => {}
             }
         }
-        match found {
-            Some(node) => Ok(Some(node)),
-            None if unknown.is_empty() => Ok(misfit),
-            None => self.create(&subject, &unknown).map(Some),
+        let node = match found {
+            Some(node) => node,
+            None if unknown.is_empty() => {
+                // Nothing else is named, so it is about whom that is.
+                return Ok(misfits.first().and_then(|key| self.profiles.holder(*key)));
+            }
+            None => self.create(&subject, &unknown)?,
+        };
+        for key in misfits {
+            self.keep_apart(node, key, false, subject.event);
         }
+        Ok(Some(node))
     }
 
     /// The first identifier that is known, after stronger ones that are not: these come to its holder, or,
@@ -271,13 +285,11 @@ impl<S> Resolver<'_, S> {
     fn join(&mut self, node: usize, other: usize, key: usize, event: EventId) -> Result<usize> {
         let (own, others) = (self.holdings(node)?, self.holdings(other)?);
         let Some(both) = own.joined(&others) else {
-            self.keep_apart(node, key, event);
+            self.keep_apart(node, key, false, event);
             return Ok(node);
         };
-        let (node_at, other_at) = (&self.profiles.nodes[node], &self.profiles.nodes[other]);
-        let are_old = !node_at.is_new && !other_at.is_new;
-        if are_old && merges::was_undone(self.connection, node_at.profile, other_at.profile)? {
-            self.keep_apart(node, key, event);
+        if self.was_undone(node, other)? {
+            self.keep_apart(node, key, false, event);
             return Ok(node);
         }
         let (stays, goes) = if own.yields_to(&others) {
@@ -288,6 +300,7 @@ impl<S> Resolver<'_, S> {
         let named = Named {
             id: self.ids.next(self.now_ms),
             key,
+            is_full: false,
             event,
         };
         self.profiles.nodes[goes].part_of = Some(stays);
@@ -297,7 +310,27 @@ impl<S> Resolver<'_, S> {
         Ok(stays)
     }
 
-    fn keep_apart(&mut self, node: usize, key: usize, event: EventId) {
+    /// Whether somebody took apart what the two hold: then no event merges them again.
+    fn was_undone(&mut self, node: usize, other: usize) -> Result<bool> {
+        let workspace = self.profiles.nodes[node].workspace;
+        if !self.profiles.undone.contains_key(&workspace) {
+            let pairs = merges::undone(self.connection, workspace)?;
+            self.profiles.undone.insert(workspace, pairs);
+        }
+        let pairs = self.profiles.undone.get(&workspace);
+        let here = |profile: &ProfileId| {
+            let node = self.profiles.known.get(profile);
+            node.map(|node| self.profiles.root(*node))
+        };
+        Ok(pairs.into_iter().flatten().any(|[one, two]| {
+            let pair = (here(one), here(two));
+            pair == (Some(node), Some(other)) || pair == (Some(other), Some(node))
+        }))
+    }
+
+    /// Notes an identifier that the event named beside its profile. `is_full` when it is nobody's and only
+    /// finds no room.
+    fn keep_apart(&mut self, node: usize, key: usize, is_full: bool, event: EventId) {
         let node_at = &mut self.profiles.nodes[node];
         if node_at.apart.iter().any(|named| named.key == key) {
             return;
@@ -305,6 +338,7 @@ impl<S> Resolver<'_, S> {
         node_at.apart.push(Named {
             id: self.ids.next(self.now_ms),
             key,
+            is_full,
             event,
         });
     }

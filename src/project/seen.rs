@@ -49,10 +49,16 @@ pub(super) struct Says {
 pub(super) struct Seen {
     activity: Activity,
     traits: TraitChanges<EventId>,
-    /// Upwards in each funnel.
-    advances: Vec<Advance>,
-    /// In the log's order, each with its event and its time.
-    billing: Vec<(EventId, i64, Box<Billing>)>,
+    /// What leads on, in the log's order.
+    marks: Vec<Mark>,
+}
+
+/// What leads a profile on.
+#[derive(Debug)]
+enum Mark {
+    Advance(Advance),
+    /// What the payment provider said, by which event and when.
+    Billing(EventId, i64, Box<Billing>),
 }
 
 impl Seen {
@@ -60,8 +66,7 @@ impl Seen {
         Self {
             activity: Activity::once(happening.occurred_at_ms, happening.month),
             traits: TraitChanges::default(),
-            advances: Vec::new(),
-            billing: Vec::new(),
+            marks: Vec::new(),
         }
     }
 
@@ -87,22 +92,23 @@ impl Seen {
             self.activity.goals += 1;
         }
         for (funnel, stage) in leads_to {
-            let is_further = self
-                .advances
-                .iter()
-                .all(|advance| advance.funnel != *funnel || advance.stage < *stage);
+            let is_further = self.marks.iter().all(|mark| match mark {
+                Mark::Advance(advance) => advance.funnel != *funnel || advance.stage < *stage,
+                Mark::Billing(..) => true,
+            });
             if is_further {
-                self.advances.push(Advance {
+                self.marks.push(Mark::Advance(Advance {
                     funnel: *funnel,
                     stage: *stage,
                     event: happening.id,
                     at_ms: happening.occurred_at_ms,
-                });
+                }));
             }
         }
         if let Some(billing) = happening.billing.as_ref().filter(|_| says.stages) {
-            let billing = (happening.id, happening.occurred_at_ms, billing.clone());
-            self.billing.push(billing);
+            let at_ms = happening.occurred_at_ms;
+            let mark = Mark::Billing(happening.id, at_ms, billing.clone());
+            self.marks.push(mark);
         }
         match &happening.traits {
             Some(traits) if says.traits => self
@@ -120,7 +126,7 @@ impl Seen {
 
     /// Rows that are written because of it, about.
     pub(super) fn rows(&self) -> usize {
-        self.traits.set.len() + self.advances.len() + 4 * self.billing.len()
+        self.traits.set.len() + 4 * self.marks.len()
     }
 
     /// # Errors
@@ -135,24 +141,23 @@ impl Seen {
         scribe.add_activity(workspace, profile, kind, &self.activity)?;
         let connection = scribe.connection();
         people::change_traits(connection, profile, &self.traits)?;
-        self.advances
-            .iter()
-            .try_for_each(|advance| people::advance(connection, profile, advance))?;
-        for (event, at_ms, Billing { change, funnels }) in self
-            .billing
-            .iter()
-            .map(|(event, at_ms, billing)| (*event, *at_ms, &**billing))
-        {
-            let follows = billing::apply(connection, workspace, profile, event, change)?;
-            let Some(stage) = follows.stage else { continue };
-            for funnel in funnels {
-                let advance = Advance {
-                    funnel: *funnel,
-                    stage,
-                    event,
-                    at_ms,
-                };
-                people::advance(connection, profile, &advance)?;
+        for mark in &self.marks {
+            match mark {
+                Mark::Advance(advance) => people::advance(connection, profile, kind, advance)?,
+                Mark::Billing(event, at_ms, said) => {
+                    let follows =
+                        billing::apply(connection, workspace, profile, *event, &said.change)?;
+                    let Some(stage) = follows.stage else { continue };
+                    for funnel in &said.funnels {
+                        let advance = Advance {
+                            funnel: *funnel,
+                            stage,
+                            event: *event,
+                            at_ms: *at_ms,
+                        };
+                        people::advance(connection, profile, kind, &advance)?;
+                    }
+                }
             }
         }
         Ok(())

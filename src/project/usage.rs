@@ -8,7 +8,7 @@ use crate::owe;
 use crate::store::catalog::Catalog;
 use crate::store::deliveries::OwedDelivery;
 use crate::store::{journal, people};
-use crate::time::{month, month_text};
+use crate::time::month_text;
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -17,8 +17,8 @@ const NEAR_PERCENT: i64 = 80;
 /// All of it.
 const REACHED_PERCENT: i64 = 100;
 
-/// Announces that a workspace's people have come near its limit or reached it, if that was not said this
-/// month; in the caller's transaction.
+/// Announces that a workspace's people of a month have come near its limit or reached it, if that was not
+/// said of it; in the caller's transaction.
 ///
 /// # Errors
 /// When the file refuses.
@@ -27,12 +27,11 @@ pub(super) fn announce(
     catalog: &Catalog,
     ids: &IdGenerator,
     workspace: WorkspaceId,
-    at_ms: i64,
+    (month, at_ms): (i64, i64),
 ) -> Result<Vec<OwedDelivery>> {
     let Some(limit) = catalog.mau_limit(workspace) else {
         return Ok(Vec::new());
     };
-    let month = month(at_ms);
     let active = journal::active(connection, workspace, month)?;
     let is_new = |percent| -> Result<bool> {
         Ok(active.saturating_mul(100) >= limit.saturating_mul(percent)

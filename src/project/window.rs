@@ -2,7 +2,7 @@
 //! and written in chunks, so that every page is touched about once a window. Knows the rules of one
 //! window; where it begins and what has been written of it is its caller's.
 
-use super::gather::{Gathered, Member, Resolved, WindowLimits};
+use super::gather::{Gathered, HOUR_MS, Member, Resolved, WindowLimits};
 use super::resolve::{Named, Node, Profiles, Step};
 use super::seen::Seen;
 use crate::error::Result;
@@ -12,6 +12,7 @@ use crate::store::events;
 use crate::store::merges::{self, Naming};
 use crate::store::people::{self, Scribe};
 use crate::store::projection::{self, Count, OpenWindow, Place, TimelineEntry};
+use crate::time::month;
 use rusqlite::Connection;
 use std::ops::{ControlFlow, Range};
 
@@ -46,6 +47,9 @@ struct Whole {
     first_entry: usize,
     /// Rows that are written with the first of them, about.
     rows: usize,
+    /// Whether others become parts of it here. Then all its rows are written together: read again, they could
+    /// not be told from those of the parts.
+    has_merges: bool,
 }
 
 /// A row of a timeline.
@@ -146,6 +150,8 @@ fn entries(profiles: &Profiles<Seen>, named: Vec<(usize, EventId)>) -> Vec<Entry
         })
         .collect();
     entries.sort_unstable();
+    // An event that named both before they became one is there once.
+    entries.dedup_by_key(|entry| entry.place);
     entries
 }
 
@@ -161,6 +167,7 @@ impl Window {
                 node,
                 first_entry: 0,
                 rows: self.rows(node),
+                has_merges: self.has_merges(node),
             })
             .collect();
         wholes.sort_unstable_by_key(|whole| whole.profile);
@@ -177,6 +184,11 @@ impl Window {
             entry.is_some_and(|entry| entry.place.profile == whole.profile)
         });
         self.wholes = wholes;
+    }
+
+    fn has_merges(&self, node: usize) -> bool {
+        let mut steps = self.profiles.nodes[node].steps.iter();
+        steps.any(|step| matches!(step, Step::Merged { .. }))
     }
 
     fn rows(&self, node: usize) -> usize {
@@ -199,10 +211,16 @@ impl Window {
         let (mut end, mut rows) = (start, 0);
         while end < self.entries.len() && rows < limit {
             rows += 1;
+            let mut after = end + 1;
             if let Some(whole) = wholes.next_if(|whole| whole.first_entry == end) {
                 rows += whole.rows;
+                if whole.has_merges {
+                    let rest = &self.entries[after..];
+                    after += rest.partition_point(|e| e.place.profile == whole.profile);
+                    rows += after - end - 1;
+                }
             }
-            end += 1;
+            end = after;
         }
         start..end
     }
@@ -264,10 +282,15 @@ impl Window {
         Ok(())
     }
 
-    /// The workspaces whose events it holds.
-    pub(super) fn workspaces(&self) -> impl Iterator<Item = WorkspaceId> {
-        let chunks = self.usage.chunk_by(|((a, _), _), ((b, _), _)| a == b);
-        chunks.filter_map(|of_one| of_one.first().map(|((workspace, _), _)| *workspace))
+    /// The workspaces whose events it holds, and the months in which these were received.
+    pub(super) fn months(&self) -> impl Iterator<Item = (WorkspaceId, i64)> {
+        let mut months: Vec<(WorkspaceId, i64)> = self
+            .usage
+            .iter()
+            .map(|((workspace, hour), _)| (*workspace, month(hour * HOUR_MS)))
+            .collect();
+        months.dedup();
+        months.into_iter()
     }
 
     /// Those whose first timeline row is among these.
@@ -312,14 +335,18 @@ impl Window {
 
     /// The memberships of which this is the later profile.
     fn write_members(&self, connection: &Connection, later: ProfileId) -> Result<()> {
-        let whole = |node| self.profiles.nodes[self.profiles.root(node)].profile;
         let start = self.members.partition_point(|(at, _)| *at < later);
         for (_, member) in self.members[start..]
             .iter()
             .take_while(|(at, _)| *at == later)
         {
-            let (account, person) = (whole(member.account), whole(member.person));
-            people::insert_member(connection, account, person, member.event)?;
+            let of = |node: usize| self.profiles.nodes[node].profile;
+            people::insert_member(
+                connection,
+                of(member.account),
+                of(member.person),
+                member.event,
+            )?;
         }
         Ok(())
     }
@@ -329,6 +356,7 @@ impl Window {
             id: named.id,
             profile,
             key: &self.profiles.keys[named.key],
+            is_full: named.is_full,
             event: named.event,
         }
     }

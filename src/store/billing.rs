@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 const MAX_SUBSCRIPTIONS: i64 = 100;
 /// A profile's totals are in at most so many currencies.
 const MAX_CURRENCIES: i64 = 200;
+/// What one profile has paid in one currency counts up to here: SQLite makes a sum that is too large a number
+/// of another type, which the table refuses, and one event must not stop the projector.
+const MAX_SPENT: i64 = 9_000_000_000_000_000_000;
 /// A profile's page shows so many payments, the newest.
 const SHOWN_PAYMENTS: usize = 10;
 
@@ -230,10 +233,10 @@ pub fn add_payment(
     }
     connection
         .prepare_cached(
-            "INSERT INTO profile_spending (profile_id, currency, amount) VALUES (?1, ?2, ?3)
-             ON CONFLICT (profile_id, currency) DO UPDATE SET amount = amount + excluded.amount",
+            "INSERT INTO profile_spending (profile_id, currency, amount) VALUES (?1, ?2, min(?3, ?4))
+             ON CONFLICT (profile_id, currency) DO UPDATE SET amount = iif(amount > ?4 - excluded.amount, ?4, amount + excluded.amount)",
         )?
-        .execute(params![profile, invoice.currency, invoice.amount])?;
+        .execute(params![profile, invoice.currency, invoice.amount, MAX_SPENT])?;
     Ok(())
 }
 

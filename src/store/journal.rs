@@ -6,8 +6,9 @@ use crate::funnel::Stage;
 use crate::id::{EventId, FunnelId, MergeId, ProfileId, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-/// A page shows at most this many merges or members of one profile.
-const MAX_ROWS: i64 = 500;
+/// A page shows at most this many merges or members of one profile, the newest.
+pub const MAX_SHOWN: usize = 100;
+const MAX_ROWS: i64 = 100;
 
 /// Two profiles that one event named.
 #[derive(Debug, Clone)]
@@ -69,6 +70,7 @@ pub fn merges(connection: &Connection, parts: &[ProfileId]) -> Result<Vec<MergeR
     }
     found.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
     found.dedup_by_key(|row| row.id);
+    found.truncate(MAX_SHOWN);
     Ok(found)
 }
 
@@ -88,7 +90,7 @@ pub fn merge(connection: &Connection, workspace: WorkspaceId, id: MergeId) -> Re
 /// Asks for two profiles to be taken apart. The projector does it before it goes on with the log.
 ///
 /// # Errors
-/// [`Kind::Conflict`] when they are two already, or stayed two.
+/// [`Kind::Conflict`] when they are two already, or stayed two, or somebody asked before.
 pub fn request_undo(
     connection: &Connection,
     workspace: WorkspaceId,
@@ -97,8 +99,8 @@ pub fn request_undo(
 ) -> Result<()> {
     let changed = connection
         .prepare_cached(
-            "UPDATE merge SET undo_requested_at_ms = coalesce(undo_requested_at_ms, ?3)
-             WHERE id = ?1 AND workspace_id = ?2 AND outcome = 'merged' AND undone_at_ms IS NULL",
+            "UPDATE merge SET undo_requested_at_ms = ?3
+             WHERE id = ?1 AND workspace_id = ?2 AND outcome = 'merged' AND undo_requested_at_ms IS NULL",
         )?
         .execute(params![id, workspace, now_ms])?;
     if changed == 1 {
@@ -107,7 +109,7 @@ pub fn request_undo(
         Err(Error::new(
             Kind::Conflict,
             "not_merged",
-            "These two are not one profile, so there is nothing to undo; reload the page.",
+            "These two are not one profile, or are being taken apart already; reload the page.",
         ))
     }
 }
@@ -167,11 +169,11 @@ pub fn members(connection: &Connection, parts: &[ProfileId]) -> Result<Vec<Membe
     let mut found = Vec::new();
     let mut persons = connection.prepare_cached(
         "SELECT coalesce(p.merged_into, p.id), m.event_id FROM account_member m JOIN profile p ON p.id = m.person_id
-         WHERE m.account_id = ?1 LIMIT ?2",
+         WHERE m.account_id = ?1 ORDER BY m.person_id DESC LIMIT ?2",
     )?;
     let mut accounts = connection.prepare_cached(
         "SELECT coalesce(p.merged_into, p.id), m.event_id FROM account_member m JOIN profile p ON p.id = m.account_id
-         WHERE m.person_id = ?1 LIMIT ?2",
+         WHERE m.person_id = ?1 ORDER BY m.account_id DESC LIMIT ?2",
     )?;
     let row = |row: &Row<'_>| {
         Ok(MemberRow {
@@ -187,8 +189,9 @@ pub fn members(connection: &Connection, parts: &[ProfileId]) -> Result<Vec<Membe
             found.push(member?);
         }
     }
-    found.sort_unstable_by_key(|row| (row.profile, row.event));
+    found.sort_unstable_by_key(|row: &MemberRow| (std::cmp::Reverse(row.profile), row.event));
     found.dedup_by_key(|row| row.profile);
+    found.truncate(MAX_SHOWN);
     Ok(found)
 }
 

@@ -18,6 +18,8 @@ pub struct Naming<'a> {
     pub profile: ProfileId,
     /// By what the event names the other one.
     pub key: &'a IdentifierKey,
+    /// Whether that is nobody's and found no room: of these, one of a kind is noted.
+    pub is_full: bool,
     /// The event.
     pub event: EventId,
 }
@@ -39,21 +41,25 @@ pub fn keep_apart(connection: &Connection, naming: &Naming<'_>) -> Result<()> {
             naming.profile,
             naming.event,
             naming.key.kind.as_str(),
-            naming.key.value,
+            if naming.is_full { "" } else { &naming.key.value },
         ])?;
     Ok(())
 }
 
-/// Whether somebody took the two apart before: then no event merges them again.
+/// The profiles of a workspace that somebody took apart, two by two, each by what it is part of now; at most
+/// ten thousand, the newest.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn was_undone(connection: &Connection, one: ProfileId, other: ProfileId) -> Result<bool> {
-    let mut statement = connection.prepare_cached(
-        "SELECT 1 FROM merge m JOIN profile p ON p.id = m.profile_id
-         WHERE m.other_id = ?1 AND m.undone_at_ms IS NOT NULL AND (p.id = ?2 OR p.merged_into = ?2) LIMIT 1",
-    )?;
-    Ok(statement.exists([one, other])? || statement.exists([other, one])?)
+pub fn undone(connection: &Connection, workspace: WorkspaceId) -> Result<Vec<[ProfileId; 2]>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT coalesce(p.merged_into, p.id), coalesce(o.merged_into, o.id) FROM merge m
+             JOIN profile p ON p.id = m.profile_id JOIN profile o ON o.id = m.other_id
+             WHERE m.workspace_id = ?1 AND m.undone_at_ms IS NOT NULL ORDER BY m.id DESC LIMIT 10000",
+        )?
+        .query_map([workspace], |row| Ok([row.get(0)?, row.get(1)?]))?
+        .collect::<rusqlite::Result<_>>()?)
 }
 
 /// When a profile was seen, as far as merging changes it. All absent: it was not.
@@ -80,8 +86,8 @@ fn seen(connection: &Connection, profile: ProfileId) -> Result<Seen> {
     Ok(found.unwrap_or_default())
 }
 
-/// Merges `other` into `naming.profile`, which wins where both have a trait; the older first time
-/// stays.
+/// Merges `other` into `naming.profile`, which wins where both have a trait, unless only the other's was set
+/// by a verified sender; the older first time stays.
 ///
 /// # Errors
 /// When the file refuses.
@@ -135,8 +141,10 @@ pub fn merge(
         .execute([profile, other])?;
     connection
         .prepare_cached(
-            "INSERT OR IGNORE INTO trait (profile_id, name, value, event_id, is_unverified)
-             SELECT ?1, name, value, event_id, is_unverified FROM trait WHERE profile_id = ?2",
+            "INSERT INTO trait (profile_id, name, value, event_id, is_unverified)
+             SELECT ?1, name, value, event_id, is_unverified FROM trait WHERE profile_id = ?2
+             ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_id = excluded.event_id, is_unverified = NULL
+             WHERE is_unverified IS NOT NULL AND excluded.is_unverified IS NULL",
         )?
         .execute([profile, other])?;
     connection
@@ -162,7 +170,9 @@ pub fn merge(
             )?
             .execute(params![profile, other, funnel, before])?;
         // The two counts become one, at the further place.
-        count_move(connection, funnel, before.min(others), 0)?;
+        if kind == ProfileKind::Person {
+            count_move(connection, funnel, before.min(others), 0)?;
+        }
     }
     add_population(connection, workspace, kind, -1)
 }
@@ -239,6 +249,7 @@ pub fn undo_next(connection: &Connection, now_ms: i64) -> Result<()> {
 
 fn undo(connection: &Connection, merged: &Merged) -> Result<()> {
     let other = merged.other;
+    let kind = super::people::kind(connection, other)?;
     let parts = parts_before(connection, merged)?;
     let holders = holders(connection, merged)?;
     let Some(holder) = holders.last().map(|(holder, _)| *holder) else {
@@ -268,10 +279,11 @@ fn undo(connection: &Connection, merged: &Merged) -> Result<()> {
                 )?
                 .execute(params![holder, other, funnel])?;
         }
-        count_move(connection, funnel, now, rank(connection, holder, funnel)?)?;
-        count_move(connection, funnel, 0, others)?;
+        if kind == ProfileKind::Person {
+            count_move(connection, funnel, now, rank(connection, holder, funnel)?)?;
+            count_move(connection, funnel, 0, others)?;
+        }
     }
-    let kind = super::people::kind(connection, other)?;
     if let Some(month) = merged.counted_once_month {
         add_active(connection, merged.workspace, month, 1)?;
     }

@@ -385,11 +385,17 @@ pub(super) fn rank(connection: &Connection, profile: ProfileId, funnel: FunnelId
         .unwrap_or(Stage::Awareness.rank()))
 }
 
-/// Brings a profile to a stage; nobody goes back (wire.md, "FunnelFizz").
+/// Brings a profile to a stage; nobody goes back (wire.md, "FunnelFizz"). People are counted, accounts are
+/// not: a funnel is the way of people.
 ///
 /// # Errors
 /// When the file refuses.
-pub fn advance(connection: &Connection, profile: ProfileId, advance: &Advance) -> Result<()> {
+pub fn advance(
+    connection: &Connection,
+    profile: ProfileId,
+    kind: ProfileKind,
+    advance: &Advance,
+) -> Result<()> {
     let before = rank(connection, profile, advance.funnel)?;
     let after = advance.stage.rank();
     if after <= before {
@@ -400,7 +406,10 @@ pub fn advance(connection: &Connection, profile: ProfileId, advance: &Advance) -
             "INSERT INTO stage_reached (profile_id, funnel_id, rank, event_id, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![profile, advance.funnel, after, advance.event, advance.at_ms])?;
-    count_move(connection, advance.funnel, before, after)
+    match kind {
+        ProfileKind::Person => count_move(connection, advance.funnel, before, after),
+        ProfileKind::Account => Ok(()),
+    }
 }
 
 /// Counts a profile that stood at one place at another one. Nobody counts at the first: there is who has

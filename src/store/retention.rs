@@ -78,7 +78,7 @@ pub fn take_messages(connection: &Connection, range: Range) -> Result<Option<Bit
     // An event's deliveries stand behind its messages, up to the first that is another's.
     let taken = connection
         .prepare_cached(
-            "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id > ?1 AND id <= ?2 AND event_id IS NOT NULL
+            "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id > ?1 AND id <= ?2
                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > message.id AND message_id = message.id AND id < coalesce(
                     (SELECT id FROM delivery WHERE id > message.id AND event_id IS NOT message.event_id ORDER BY id LIMIT 1), 9223372036854775807))
                 ORDER BY id LIMIT ?3)",

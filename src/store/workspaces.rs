@@ -77,6 +77,8 @@ pub fn set_mau_limit(connection: &Connection, id: WorkspaceId, limit: Option<i64
         "UPDATE workspace SET mau_limit = ?2 WHERE id = ?1",
         params![id, limit],
     )?;
+    // What was said of the old limit is not said of the new one.
+    connection.execute("DELETE FROM mau_notice WHERE workspace_id = ?1", [id])?;
     Ok(())
 }
 

@@ -106,6 +106,7 @@ impl Sender {
         Ok(Self {
             credential: Credential {
                 source: Some(source.id),
+                customers_are_accounts: source.customers_are_accounts,
                 ..credential
             },
             customers_are_accounts: source.customers_are_accounts,

@@ -49,6 +49,7 @@ pub(super) async fn receive(
         source: None,
         key: None,
         verification: Verification::Session,
+        customers_are_accounts: false,
     };
     let endpoint = Endpoint::without_key("/api/tracking/server-events");
     let mut watch = rejects.watch(endpoint, poster, received_at_ms);

@@ -114,6 +114,7 @@ pub(super) fn read(
         source: Some(source.id),
         key: None,
         verification: Verification::Session,
+        customers_are_accounts: false,
     };
     let mut accepted = Vec::with_capacity(events.len());
     let mut refused = Vec::new();
