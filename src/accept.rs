@@ -202,7 +202,8 @@ impl Acceptor {
             return Ok(None);
         };
         self.0.window.loaded().await;
-        let hash = self.0.window.hash(event.workspace, key);
+        let space = event.verification.key_space();
+        let hash = self.0.window.hash(event.workspace, space, key);
         if self.0.window.seen(hash).is_none() {
             return Ok(None);
         }
@@ -371,7 +372,8 @@ impl Parts {
         }
         self.append(connection, stored, fresh)?;
         if let Some(key) = &stored.event.dedup_key {
-            let hash = self.window.hash(stored.event.workspace, key);
+            let space = stored.event.verification.key_space();
+            let hash = self.window.hash(stored.event.workspace, space, key);
             self.window.remember(hash, stored.id);
         }
         Ok(Acceptance::Created(stored.id))
@@ -382,10 +384,15 @@ impl Parts {
         let Some(key) = &event.dedup_key else {
             return Ok(None);
         };
-        let Some(id) = self.window.seen(self.window.hash(event.workspace, key)) else {
+        let space = event.verification.key_space();
+        let Some(id) = self
+            .window
+            .seen(self.window.hash(event.workspace, space, key))
+        else {
             return Ok(None);
         };
-        let earlier = events::with_key(connection, event.workspace, id, key)?;
+        let earlier = events::with_key(connection, event.workspace, id, key)?
+            .filter(|earlier| earlier.event.verification.key_space() == space);
         Ok(earlier.map(|earlier| {
             if event.says_the_same_as(&earlier.event) {
                 Acceptance::Duplicate(id)

@@ -3,6 +3,7 @@
 //! transaction together (performance.md). What it says is a hint; the event's row decides.
 
 use crate::error::Result;
+use crate::event::KeySpace;
 use crate::id::{EventId, WorkspaceId};
 use crate::store::{Readers, events};
 use std::collections::HashMap;
@@ -76,9 +77,10 @@ impl DedupWindow {
         let end = events::last_id(&reader)?;
         let mut after = EventId::first_at(now_ms - self.limits.window_ms);
         while after < end {
-            let last = events::each_key(&reader, after, SLICE_EVENTS, |workspace, key, id| {
-                self.remember(self.hash(workspace, key), id);
-            })?;
+            let last =
+                events::each_key(&reader, after, SLICE_EVENTS, |workspace, space, key, id| {
+                    self.remember(self.hash(workspace, space, key), id);
+                })?;
             let Some(last) = last else { break };
             after = last;
         }
@@ -95,9 +97,9 @@ impl DedupWindow {
         let _ = self.loaded.subscribe().wait_for(|loaded| *loaded).await;
     }
 
-    /// The key of an event in its workspace.
-    pub fn hash(&self, workspace: WorkspaceId, key: &str) -> KeyHash {
-        KeyHash(self.hasher.hash_one((workspace, key)))
+    /// The key of an event in its workspace, among those of such senders.
+    pub fn hash(&self, workspace: WorkspaceId, space: KeySpace, key: &str) -> KeyHash {
+        KeyHash(self.hasher.hash_one((workspace, space, key)))
     }
 
     /// The event that may have come under a key; its row must be looked at.
@@ -196,7 +198,7 @@ mod tests {
 
     fn remember(window: &DedupWindow, key: &str, at_ms: i64) -> EventId {
         let event = EventId::first_at(EPOCH_MS + at_ms);
-        window.remember(window.hash(WORKSPACE, key), event);
+        window.remember(window.hash(WORKSPACE, KeySpace::App, key), event);
         event
     }
 
@@ -204,10 +206,18 @@ mod tests {
     fn a_key_is_known_in_its_workspace_only() {
         let window = window(1_000_000);
         let event = remember(&window, "m-1", 5);
-        assert_eq!(window.seen(window.hash(WORKSPACE, "m-1")), Some(event));
-        assert_eq!(window.seen(window.hash(WORKSPACE, "m-2")), None);
+        assert_eq!(
+            window.seen(window.hash(WORKSPACE, KeySpace::App, "m-1")),
+            Some(event)
+        );
+        assert_eq!(
+            window.seen(window.hash(WORKSPACE, KeySpace::App, "m-2")),
+            None
+        );
         let other = WorkspaceId::from_i64(8);
-        assert_eq!(window.seen(window.hash(other, "m-1")), None);
+        assert_eq!(window.seen(window.hash(other, KeySpace::App, "m-1")), None);
+        let by_browser = window.hash(WORKSPACE, KeySpace::Browser, "m-1");
+        assert_eq!(window.seen(by_browser), None);
     }
 
     #[test]
@@ -221,7 +231,7 @@ mod tests {
         assert!(window.keys() <= limit && window.keys() > limit / 2);
         let known = |n: usize| {
             window
-                .seen(window.hash(WORKSPACE, &n.to_string()))
+                .seen(window.hash(WORKSPACE, KeySpace::App, &n.to_string()))
                 .is_some()
         };
         assert!((all - limit / 3..all).all(known));
@@ -237,7 +247,10 @@ mod tests {
         for n in 0..200_000 {
             remember(&window, &format!("new-{n}"), 2 * DAY_MS + n);
         }
-        assert_eq!(window.seen(window.hash(WORKSPACE, "old-1")), None);
+        assert_eq!(
+            window.seen(window.hash(WORKSPACE, KeySpace::App, "old-1")),
+            None
+        );
         assert_eq!(window.keys(), 200_000);
     }
 }

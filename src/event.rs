@@ -92,6 +92,29 @@ impl Verification {
     }
 }
 
+/// Whose ids of events are compared with one another: what a browser makes up must not stand in the way of
+/// what an app or the payment provider sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeySpace {
+    /// Apps with a key, and signed-in users.
+    App,
+    /// Browsers.
+    Browser,
+    /// The payment provider.
+    Provider,
+}
+
+impl Verification {
+    /// Whose ids such a sender's ids are compared with.
+    pub fn key_space(self) -> KeySpace {
+        match self {
+            Self::Server | Self::Session => KeySpace::App,
+            Self::Signed | Self::Unverified => KeySpace::Browser,
+            Self::Billing => KeySpace::Provider,
+        }
+    }
+}
+
 /// Who an event is about, in the caller's own ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identifiers<S> {

@@ -63,7 +63,10 @@ const NEVER_IDENTIFIERS: [&str; 6] = ["null", "undefined", "anonymous", "guest",
 /// The form in which a value is compared and kept, or `None` when it identifies nobody.
 pub fn canonical(kind: IdentifierKind, value: &str) -> Option<Cow<'_, str>> {
     let trimmed = value.trim();
-    let is_zeros = !trimmed.is_empty() && trimmed.bytes().all(|b| b == b'0' || b == b'-');
+    // Some libraries send numbers: 0.0 and -0 are as much nobody as 0 is.
+    let is_zeros = !trimmed.is_empty()
+        && (trimmed.bytes().all(|b| b == b'0' || b == b'-')
+            || trimmed.parse::<f64>().is_ok_and(|n| n == 0.0 || n == -1.0));
     let is_blocked = NEVER_IDENTIFIERS
         .iter()
         .any(|never| trimmed.eq_ignore_ascii_case(never));
@@ -243,6 +246,10 @@ mod tests {
             "-1",
             "0",
             "000",
+            "0.0",
+            "-0",
+            "0e5",
+            "-1.0",
             "00000000-0000-0000-0000-000000000000",
         ] {
             assert_eq!(canonical(IdentifierKind::UserId, value), None, "{value:?}");

@@ -3,7 +3,7 @@
 
 use crate::channel::channel;
 use crate::error::{Error, FieldError, Result};
-use crate::event::{Credential, Event, EventKind, FieldNames, Identifiers, RawEvent};
+use crate::event::{Credential, Event, EventKind, FieldNames, Identifiers, RawEvent, Verification};
 use std::borrow::Cow;
 
 /// An event's name has at most this many characters.
@@ -17,6 +17,9 @@ pub const MAX_EVENT_BYTES: usize = 64 * 1_024;
 /// Families that only the box itself sends, so that nobody can forge a notice (webhooks.md).
 pub const RESERVED_PREFIXES: [&str; 4] = ["profile.", "customer.", "admin.", "system."];
 
+/// The family of what the payment provider has signed, so that nobody can forge a payment.
+pub const PROVIDER_PREFIX: &str = "stripe.";
+
 /// The canonical event of `raw`, sent by `credential` and received at `received_at_ms`.
 ///
 /// # Errors
@@ -24,7 +27,8 @@ pub const RESERVED_PREFIXES: [&str; 4] = ["profile.", "customer.", "admin.", "sy
 pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64) -> Result<Event> {
     let names = raw.names;
     let mut refused = Refused(raw.refused);
-    let name = name(&mut refused, raw.kind, raw.name, names);
+    let is_provider = credential.verification == Verification::Billing;
+    let name = name(&mut refused, raw.kind, raw.name, names, is_provider);
     let ids = raw.identifiers;
     let mut identifier =
         |value, field| bounded_text(&mut refused, value, field, MAX_IDENTIFIER_BYTES);
@@ -109,11 +113,12 @@ fn name(
     kind: Option<EventKind>,
     name: Option<Cow<'_, str>>,
     names: &FieldNames,
+    is_provider: bool,
 ) -> Box<str> {
     let field = names.name;
     match (kind, name) {
         (Some(EventKind::Track), Some(name)) => {
-            if let Some((code, detail)) = name_refusal(&name, field) {
+            if let Some((code, detail)) = name_refusal(&name, field, is_provider) {
                 refused.add(field, code, detail);
             }
             name.into_owned().into_boxed_str()
@@ -136,13 +141,13 @@ fn name(
 /// # Errors
 /// A refusal of that field.
 pub fn check_name(name: &str, field: &str) -> Result<()> {
-    match name_refusal(name, field) {
+    match name_refusal(name, field, false) {
         None => Ok(()),
         Some((code, detail)) => Err(Error::field(format!("/{field}"), code, detail)),
     }
 }
 
-fn name_refusal(name: &str, field: &str) -> Option<(&'static str, String)> {
+fn name_refusal(name: &str, field: &str, is_provider: bool) -> Option<(&'static str, String)> {
     if name.trim().is_empty() {
         return Some(("required", format!("{field} must not be empty.")));
     }
@@ -159,6 +164,12 @@ fn name_refusal(name: &str, field: &str) -> Option<(&'static str, String)> {
         ));
     }
     let visible = name.trim_start();
+    if visible.starts_with(PROVIDER_PREFIX) && !is_provider {
+        let detail = format!(
+            "Names that start with \"{PROVIDER_PREFIX}\" are those of events that Stripe has signed; choose another."
+        );
+        return Some(("reserved_name", detail));
+    }
     let reserved = RESERVED_PREFIXES
         .iter()
         .find(|prefix| visible.starts_with(**prefix))?;
@@ -191,7 +202,6 @@ fn bounded_text(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Verification;
     use crate::id::{ApiKeyId, WorkspaceId};
 
     const NAMES: FieldNames = FieldNames {
@@ -272,6 +282,7 @@ mod tests {
             "admin.x",
             "customer.y",
             " system.x",
+            "stripe.invoice.paid",
         ] {
             assert_eq!(track(name, "u").unwrap_err().code(), "reserved_name");
         }

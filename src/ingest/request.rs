@@ -34,11 +34,25 @@ pub struct Limits {
     pub body_timeout_ms: u64,
 }
 
+/// Bodies larger than one event's that are in memory at once of senders who have not shown a key yet.
+const STRANGERS_BODIES: usize = 2;
+
+/// Whether a request has shown who sends it before its body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// It has.
+    Known,
+    /// Only the body will tell.
+    Stranger,
+}
+
 /// Reads bodies, and knows how many large ones are in memory.
 #[derive(Debug)]
 pub struct Bodies {
     limits: Limits,
     turns: Semaphore,
+    /// Of those who have not shown a key yet: they must not keep others' bodies waiting.
+    strangers_turns: Semaphore,
 }
 
 /// A body that was read; while it lives, a large one has its turn.
@@ -61,6 +75,7 @@ impl Bodies {
         Self {
             limits,
             turns: Semaphore::new(limits.batch_bodies),
+            strangers_turns: Semaphore::new(STRANGERS_BODIES),
         }
     }
 
@@ -70,8 +85,8 @@ impl Bodies {
     /// [`Kind::TooLarge`], [`Kind::Unsupported`] for an encoding other than gzip, [`Kind::TimedOut`],
     /// and [`Kind::Malformed`] for a body that breaks off or is no gzip.
     pub(super) async fn event(&self, request: &HttpRequest, payload: Payload) -> Result<Body<'_>> {
-        self.read(request, payload, self.limits.event_body_bytes)
-            .await
+        let cap = self.limits.event_body_bytes;
+        self.read(request, payload, cap, &self.turns).await
     }
 
     /// The whole body of many events, decoded.
@@ -79,8 +94,8 @@ impl Bodies {
     /// # Errors
     /// As [`Bodies::event`], and [`Kind::Unavailable`] when too many large bodies are in memory.
     pub(super) async fn batch(&self, request: &HttpRequest, payload: Payload) -> Result<Body<'_>> {
-        self.read(request, payload, self.limits.batch_body_bytes)
-            .await
+        let cap = self.limits.batch_body_bytes;
+        self.read(request, payload, cap, &self.turns).await
     }
 
     /// The whole body within `cap` bytes, decoded; also when it is gzip and no header says so, which some
@@ -93,8 +108,13 @@ impl Bodies {
         request: &HttpRequest,
         payload: Payload,
         cap: usize,
+        sender: Sender,
     ) -> Result<Body<'_>> {
-        let body = self.read(request, payload, cap).await?;
+        let turns = match sender {
+            Sender::Known => &self.turns,
+            Sender::Stranger => &self.strangers_turns,
+        };
+        let body = self.read(request, payload, cap, turns).await?;
         if body.starts_with(&GZIP_MAGIC) {
             let bytes = gunzip(&body, cap)?;
             Ok(Body { bytes, ..body })
@@ -103,7 +123,13 @@ impl Bodies {
         }
     }
 
-    async fn read(&self, request: &HttpRequest, payload: Payload, cap: usize) -> Result<Body<'_>> {
+    async fn read<'a>(
+        &'a self,
+        request: &HttpRequest,
+        payload: Payload,
+        cap: usize,
+        turns: &'a Semaphore,
+    ) -> Result<Body<'a>> {
         let is_gzip = is_gzip(request)?;
         let announced = request
             .headers()
@@ -113,7 +139,7 @@ impl Bodies {
             return Err(too_large(cap));
         }
         let timeout = Duration::from_millis(self.limits.body_timeout_ms);
-        let read = self.read_capped(payload, cap, announced.unwrap_or(0));
+        let read = self.read_capped(payload, cap, announced.unwrap_or(0), turns);
         let body = tokio::time::timeout(timeout, read).await.map_err(|_| {
             Error::new(
                 Kind::TimedOut,
@@ -131,12 +157,13 @@ impl Bodies {
         }
     }
 
-    async fn read_capped(
-        &self,
+    async fn read_capped<'a>(
+        &'a self,
         mut payload: Payload,
         cap: usize,
         announced: usize,
-    ) -> Result<Body<'_>> {
+        turns: &'a Semaphore,
+    ) -> Result<Body<'a>> {
         let free = self.limits.event_body_bytes;
         let mut turn = None;
         let mut body = BytesMut::with_capacity(announced.min(free));
@@ -155,7 +182,7 @@ impl Bodies {
             }
             // Only what has come counts: an announcement alone takes nobody's turn.
             if len > free && turn.is_none() {
-                turn = Some(self.turn().await?);
+                turn = Some(self.turn(turns).await?);
                 body.reserve(announced.saturating_sub(body.len()));
             }
             body.extend_from_slice(&chunk);
@@ -166,9 +193,9 @@ impl Bodies {
         })
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+    async fn turn<'a>(&'a self, turns: &'a Semaphore) -> Result<SemaphorePermit<'a>> {
         let timeout = Duration::from_millis(self.limits.batch_turn_timeout_ms);
-        match tokio::time::timeout(timeout, self.turns.acquire()).await {
+        match tokio::time::timeout(timeout, turns.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(Error::new(
                 Kind::Unavailable,

@@ -4,7 +4,7 @@
 
 use super::fields::{Refused, given};
 use super::rejects::{Endpoint, Rejects, Watch};
-use super::request::Bodies;
+use super::request::{Bodies, Sender};
 use crate::accept::{Acceptance, Acceptor, at_root};
 use crate::billing::stripe::{PREFIX, essentials, reference};
 use crate::error::{Error, Kind, Result};
@@ -64,7 +64,9 @@ pub(super) async fn receive(
     let received_at_ms = now_ms();
     let (credential, secret) = endpoint(&catalog.current(), &source)?;
     let signature = Signature::of(&request)?;
-    let body = bodies.within(&request, payload, MAX_BODY_BYTES).await?;
+    let body = bodies
+        .within(&request, payload, MAX_BODY_BYTES, Sender::Stranger)
+        .await?;
     signature.check(&secret, &body, received_at_ms.div_euclid(1_000))?;
     // What was not signed by Stripe is nobody's that is known, and is not kept.
     let endpoint = Endpoint::without_key(format!("/in/stripe/{source}"));
@@ -253,9 +255,6 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
     let wire: Wire<'_> = json::read(text)?;
     let mut refused = Refused::default();
     let id = refused.required_string("id", wire.id, "Stripe's id of the event");
-    if id.as_deref().is_some_and(str::is_empty) {
-        refused.add("id", "required", "id must not be empty.");
-    }
     let kind = refused.required_string("type", wire.r#type, "what happened");
     let occurred_at_ms = created(&mut refused, wire.created);
     let data = data(&mut refused, wire.data)?;
@@ -291,8 +290,7 @@ fn parse(text: &str) -> Result<RawEvent<'_>> {
         customer_is_account: false,
         touch: None,
         occurred_at_ms,
-        // An app's own ids must not stand in Stripe's way.
-        dedup_key: id.map(|id| Cow::Owned(format!("{PREFIX}{id}"))),
+        dedup_key: id,
         names: &NAMES,
         refused: refused.0,
     })

@@ -2,7 +2,7 @@
 
 use super::word;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
+use crate::event::{Event, EventKind, Identifiers, KeySpace, StoredEvent, Verification};
 use crate::id::{EventId, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::ops::ControlFlow;
@@ -228,7 +228,7 @@ pub fn with_key(
         .optional()?)
 }
 
-/// Calls `each` with the workspace, key and id of those of the log's next `limit` events that have a
+/// Calls `each` with the workspace, whose key it is, the key and the id of those of the log's next `limit` events that have a
 /// sender's own key; says which event was the last that was looked at, `None` at the log's end.
 ///
 /// # Errors
@@ -237,10 +237,10 @@ pub fn each_key(
     connection: &Connection,
     after: EventId,
     limit: usize,
-    mut each: impl FnMut(WorkspaceId, &str, EventId),
+    mut each: impl FnMut(WorkspaceId, KeySpace, &str, EventId),
 ) -> Result<Option<EventId>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, workspace_id, dedup_key FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, workspace_id, dedup_key, verification FROM event WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![after, limit])?;
@@ -248,7 +248,8 @@ pub fn each_key(
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
         if let Some(key) = row.get_ref(2)?.as_str_or_null().map_err(Error::internal)? {
-            each(row.get(1)?, key, id);
+            let verification = word(row, 3, Verification::parse)?;
+            each(row.get(1)?, verification.key_space(), key, id);
         }
         last = Some(id);
     }

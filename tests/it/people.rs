@@ -411,3 +411,157 @@ fn nobody_takes_apart_another_tenants_profiles() {
         0
     );
 }
+
+#[test]
+fn what_was_taken_apart_stays_apart_whatever_else_is_merged_with_it() {
+    let (data, tenant, server, admin) = opened();
+    post(&server, &tenant, &json!({"event": "A", "userId": "u1"}));
+    post(&server, &tenant, &json!({"event": "A", "visitorId": "v1"}));
+    post(
+        &server,
+        &tenant,
+        &json!({"event": "A", "userId": "u1", "visitorId": "v1"}),
+    );
+    let one = wait_for_one(&admin, &tenant, ["u1", "v1"]);
+    let page = admin.see(&one);
+    let undo = page
+        .forms()
+        .into_iter()
+        .find(|form| form.action.ends_with("/undo"));
+    admin.submit(&undo.expect("a form to undo the merge").action, &[]);
+    wait_until("the two to be two", || {
+        (found(&admin, &tenant, "u1") != found(&admin, &tenant, "v1")).then_some(())
+    });
+    // In one request, so that they are projected together: the user becomes part of a customer first.
+    let events = json!({"events": [
+        {"event": "A", "customerId": "c1"},
+        {"event": "A", "customerId": "c1", "userId": "u1"},
+        {"event": "A", "userId": "u1", "visitorId": "v1"},
+    ]});
+    post(&server, &tenant, &events);
+    wait_until("six events to be counted", || {
+        (data.number(
+            "SELECT events_of_all FROM (SELECT sum(events) AS events_of_all FROM usage_hour)",
+        ) == 6
+            && data.number("SELECT (SELECT max(id) FROM event) = cursor_event_id FROM projector")
+                == 1)
+            .then_some(())
+    });
+    assert_eq!(found(&admin, &tenant, "u1"), found(&admin, &tenant, "c1"));
+    assert_ne!(found(&admin, &tenant, "u1"), found(&admin, &tenant, "v1"));
+}
+
+#[test]
+fn a_merge_keeps_what_is_proven() {
+    let (data, tenant, server, admin) = opened();
+    let source = data.site(&tenant.id, &["https://shop.example"]);
+    let said = json!({"source": source.id, "events": [{"kind": "identify", "visitorId": "v1", "userId": "u1",
+        "traits": {"plan": "enterprise", "theme": "dark"}}]});
+    wait_until("the box to know the source", || {
+        let request = server
+            .http
+            .post(server.at("/collect"))
+            .body(said.to_string());
+        (request.send().unwrap().status() == 200).then_some(())
+    });
+    post(
+        &server,
+        &tenant,
+        &json!({"kind": "identify", "email": "a@example.com", "traits": {"plan": "free"}}),
+    );
+    post(
+        &server,
+        &tenant,
+        &json!({"event": "Signed Up", "userId": "u1", "email": "a@example.com"}),
+    );
+    let one = wait_for_one(&admin, &tenant, ["u1", "a@example.com"]);
+    let text = admin.see(&one).text();
+    assert!(
+        text.contains("\"free\"") && !text.contains("enterprise"),
+        "{text}"
+    );
+    assert!(text.contains("theme unverified"), "{text}");
+}
+
+#[test]
+fn without_proof_nobody_leads_another_on() {
+    let (data, tenant, server, _admin) = opened();
+    let source = data.site(&tenant.id, &["https://shop.example"]);
+    post(&server, &tenant, &json!({"event": "A", "userId": "u1"}));
+    let said = |user: Option<&str>| {
+        json!({"source": source.id, "events": [
+            {"kind": "track", "event": "trial_start", "visitorId": "v1", "userId": user}]})
+    };
+    let collect = |body: &Value| {
+        wait_until("the box to know the source", || {
+            let request = server
+                .http
+                .post(server.at("/collect"))
+                .body(body.to_string());
+            (request.send().unwrap().status() == 200).then_some(())
+        });
+    };
+    collect(&said(Some("u1")));
+    collect(&said(None));
+    wait_until("three events to be counted", || {
+        (data.number("SELECT coalesce(sum(events), 0) FROM profile_activity") == 3).then_some(())
+    });
+    // The browser's own visitor has moved, and the user has not.
+    assert_eq!(data.rows("stage_reached"), 1);
+    let of_visitor =
+        "SELECT count(*) FROM stage_reached s JOIN identifier i ON i.profile_id = s.profile_id
+        WHERE i.kind = 'visitor_id'";
+    assert_eq!(data.number(of_visitor), 1);
+}
+
+#[test]
+fn customers_of_a_source_are_accounts_in_every_dialect() {
+    let (data, tenant, server, admin) = opened();
+    let source = data.site(&tenant.id, &["https://shop.example"]);
+    data.set_source(&source, "customers_are_accounts", &true);
+    let said = json!({"source": source.id, "events": [{"kind": "track", "event": "A", "visitorId": "v1", "customerId": "big"}]});
+    wait_until("the box to know the source", || {
+        let request = server
+            .http
+            .post(server.at("/collect"))
+            .body(said.to_string());
+        (request.send().unwrap().status() == 200).then_some(())
+    });
+    let customer = wait_until("the customer's profile", || {
+        found(&admin, &tenant, "big").pop()
+    });
+    assert!(admin.see(&customer).text().contains("account"));
+    wait_until("the visitor's profile", || {
+        found(&admin, &tenant, "v1").pop()
+    });
+}
+
+#[test]
+fn a_browsers_message_id_does_not_stand_in_an_apps_way() {
+    let (data, tenant, server, _admin) = opened();
+    let source = data.site(&tenant.id, &["https://shop.example"]);
+    let said = json!({"source": source.id, "events": [
+        {"kind": "track", "event": "Forged", "visitorId": "v1", "messageId": "order-1"}]});
+    wait_until("the box to know the source", || {
+        let request = server
+            .http
+            .post(server.at("/collect"))
+            .body(said.to_string());
+        (request.send().unwrap().status() == 200).then_some(())
+    });
+    let event = json!({"event": "Ordered", "userId": "u1", "messageId": "order-1"}).to_string();
+    let (status, first) = server.post_native(&tenant.key, event.clone());
+    assert_eq!(
+        (status, &first["status"]),
+        (200, &json!("created")),
+        "{first}"
+    );
+    drop(server);
+    // Also after the keys are read from the log again.
+    let server = data.serve();
+    let (_, again) = server.post_native(&tenant.key, event);
+    assert_eq!(
+        (&again["status"], &again["id"]),
+        (&json!("duplicate"), &first["id"])
+    );
+}

@@ -171,7 +171,7 @@ impl Stored {
         data.open()
             .query_row(
                 "SELECT kind, name, verification, occurred_at_ms, user_id, visitor_id, email, customer_id, group_id,
-                    properties, context, source_id FROM event WHERE dedup_key = 'stripe.' || ?1",
+                    properties, context, source_id FROM event WHERE dedup_key = ?1",
                 [key],
                 |row| {
                     Ok(Self {

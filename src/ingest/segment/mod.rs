@@ -15,7 +15,7 @@ use self::batch::MAX_MESSAGE_BYTES;
 use self::message::Common;
 use super::browser;
 use super::rejects::{Endpoint, Rejects, Watch};
-use super::request::{self, Bodies, Body};
+use super::request::{self, Bodies, Body, Sender};
 use crate::accept::{Acceptance, Acceptor, at_root};
 use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
@@ -109,7 +109,7 @@ async fn answer(
     if matches!(call, Call::Metrics) {
         // They are about the library and nobody else; it only wants to hear that they came.
         bodies
-            .within(request, payload, call.max_body_bytes())
+            .within(request, payload, call.max_body_bytes(), Sender::Stranger)
             .await?;
         return Ok(success());
     }
@@ -117,7 +117,11 @@ async fn answer(
     let in_header = header_key(request)
         .map(|key| credential(request, &catalog.current(), &key))
         .transpose()?;
-    let body = bodies.within(request, payload, call.max_body_bytes());
+    let sender = match in_header {
+        Some(_) => Sender::Known,
+        None => Sender::Stranger,
+    };
+    let body = bodies.within(request, payload, call.max_body_bytes(), sender);
     let (credential, body) = match in_header {
         Some(credential) => (credential, body.await),
         None => {
