@@ -8,6 +8,8 @@ use pillarbox::id::SourceId;
 use reqwest::blocking::{RequestBuilder, Response};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::TcpStream;
 
 const MAX_MESSAGE_BYTES: usize = 32 * 1024;
 const MAX_BATCH_BYTES: usize = 500 * 1024;
@@ -1175,4 +1177,28 @@ fn recorded_requests_of_the_libraries_are_taken() {
         data.number("SELECT count(*) FROM event WHERE received_at_ms - occurred_at_ms NOT BETWEEN 0 AND 3000"),
         0
     );
+}
+
+#[test]
+fn senders_without_a_key_keep_nobodys_bodies_waiting() {
+    let (_data, tenant, server) = Data::served();
+    let address = server.url.trim_start_matches("http://").to_owned();
+    // More than may be in memory at once, each stopping in the middle of a large body.
+    let stalled: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let head = format!(
+                "POST /v1/batch HTTP/1.1\r\nhost: {address}\r\ncontent-length: 500000\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&[b' '; 100_000]).unwrap();
+            stream
+        })
+        .collect();
+    let padding = "x".repeat(20_000);
+    let message =
+        json!({"type": "track", "event": "A", "userId": "u", "properties": {"padding": padding}});
+    let batch = json!({"batch": vec![message; 10]});
+    accept(&server, &tenant, "/v1/batch", &batch);
+    drop(stalled);
 }
