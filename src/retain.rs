@@ -219,7 +219,10 @@ impl Sweeper {
                     let mut taken = 0;
                     loop {
                         match retention::take_timeline(connection, segment)? {
-                            0 => return Ok((taken, true)),
+                            0 => {
+                                retention::forget_segment(connection, segment)?;
+                                return Ok((taken, true));
+                            }
                             more => taken += more,
                         }
                         if is_over() {

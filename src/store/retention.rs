@@ -156,6 +156,21 @@ pub fn oldest_segment(connection: &Connection) -> Result<Option<(i64, i64)>> {
         .optional()?)
 }
 
+/// Forgets where a timeline's segment begins that has no rows any more, unless it is the newest, which the
+/// projector still writes: so a profile's page does not look into it for nothing.
+///
+/// # Errors
+/// When the file refuses.
+pub fn forget_segment(connection: &Connection, segment: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM timeline_segment WHERE segment = ?1 AND segment < (SELECT max(segment) FROM timeline_segment)
+                AND NOT EXISTS (SELECT 1 FROM timeline WHERE segment = ?1 LIMIT 1)",
+        )?
+        .execute([segment])?;
+    Ok(())
+}
+
 /// Takes the first rows of a timeline's segment; says how many.
 ///
 /// # Errors
@@ -176,4 +191,44 @@ pub fn take_timeline(connection: &Connection, segment: i64) -> Result<usize> {
 pub fn used_bytes(connection: &Connection) -> Result<i64> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     Ok((number("page_count")? - number("freelist_count")?) * number("page_size")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{EventId, ProfileId};
+    use crate::store::Files;
+    use crate::store::projection::{TimelineEntry, begin_segment, insert_timeline};
+
+    #[test]
+    fn a_segment_is_forgotten_when_it_is_empty_and_not_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let connection = files.open_writer().unwrap();
+        let entry = TimelineEntry {
+            profile: ProfileId::from_i64(1),
+            event: EventId::from_i64(1),
+        };
+        for segment in 0..3 {
+            begin_segment(&connection, segment, entry.event).unwrap();
+        }
+        insert_timeline(&connection, 1, [entry]).unwrap();
+        for segment in 0..3 {
+            forget_segment(&connection, segment).unwrap();
+        }
+        let left: i64 = connection
+            .query_row("SELECT sum(segment) FROM timeline_segment", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(left, 3, "1 has a row, and 2 is the newest");
+        assert_eq!(take_timeline(&connection, 1).unwrap(), 1);
+        forget_segment(&connection, 1).unwrap();
+        let left: i64 = connection
+            .query_row("SELECT sum(segment) FROM timeline_segment", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(left, 2);
+    }
 }
