@@ -91,8 +91,13 @@ impl<'c> Scribe<'c> {
         key: &IdentifierKey,
         event: EventId,
     ) -> Result<()> {
-        let values = params![key.workspace, key.kind.as_str(), key.value, profile, event];
-        self.identifier.execute(values)?;
+        self.identifier.execute(params![
+            key.workspace,
+            key.kind.as_str(),
+            key.value,
+            profile,
+            event
+        ])?;
         Ok(())
     }
 
@@ -108,7 +113,8 @@ impl<'c> Scribe<'c> {
         activity: &Activity,
     ) -> Result<()> {
         let resumed = resumed(self.connection, profile, activity)?;
-        let values = params![
+        // Nearly always the profile is there and was active this month.
+        let changed = self.activity.execute(params![
             profile,
             activity.first_seen_at_ms,
             activity.last_seen_at_ms,
@@ -119,12 +125,22 @@ impl<'c> Scribe<'c> {
             SESSION_GAP_MS,
             resumed,
             activity.month,
-        ];
-        // Nearly always the profile is there and was active this month.
-        if self.activity.execute(values)? > 0 {
+        ])?;
+        if changed > 0 {
             return Ok(());
         }
-        self.first_activity.execute(values)?;
+        self.first_activity.execute(params![
+            profile,
+            activity.first_seen_at_ms,
+            activity.last_seen_at_ms,
+            activity.events,
+            activity.pageviews,
+            activity.goals,
+            activity.begun_at_ms,
+            SESSION_GAP_MS,
+            resumed,
+            activity.month,
+        ])?;
         if kind == ProfileKind::Person {
             *self.active.entry((workspace, activity.month)).or_default() += 1;
         }
