@@ -31,7 +31,7 @@ CREATE TABLE merge (
     other_id                 INTEGER,             -- the profile that was merged into it; NULL where they were kept apart
     event_id                 INTEGER NOT NULL,    -- the event that named both
     identifier_kind          TEXT NOT NULL,       -- by which identifier it named the other one
-    identifier_value         TEXT NOT NULL,       -- in the form in which it is compared; '' where there was no room for another one of the kind
+    identifier_value         TEXT NOT NULL,       -- in the form in which it is compared
     first_seen_before_ms     INTEGER,             -- profile_id's first event's time before; NULL: it had none
     last_seen_before_ms      INTEGER,             -- its last event's time before
     active_month_before      INTEGER,             -- its active month before

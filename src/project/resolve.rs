@@ -55,8 +55,6 @@ pub(super) struct Named {
     pub(super) id: MergeId,
     /// The identifier's number.
     pub(super) key: usize,
-    /// Whether it is nobody's, and found no room here.
-    pub(super) is_full: bool,
     pub(super) event: EventId,
 }
 
@@ -212,7 +210,7 @@ impl<S> Resolver<'_, S> {
                     if self.has_room(node, *key)? {
                         self.attach(node, *key, subject.event)?;
                     } else {
-                        self.keep_apart(node, *key, true, subject.event);
+                        self.keep_apart(node, *key, subject.event);
                     }
                 }
                 // A customer that was a person's before, say. It stays what it is.
@@ -235,7 +233,7 @@ impl<S> Resolver<'_, S> {
             None => self.create(&subject, &unknown)?,
         };
         for key in misfits {
-            self.keep_apart(node, key, false, subject.event);
+            self.keep_apart(node, key, subject.event);
         }
         Ok(Some(node))
     }
@@ -285,11 +283,11 @@ impl<S> Resolver<'_, S> {
     fn join(&mut self, node: usize, other: usize, key: usize, event: EventId) -> Result<usize> {
         let (own, others) = (self.holdings(node)?, self.holdings(other)?);
         let Some(both) = own.joined(&others) else {
-            self.keep_apart(node, key, false, event);
+            self.keep_apart(node, key, event);
             return Ok(node);
         };
         if self.was_undone(node, other)? {
-            self.keep_apart(node, key, false, event);
+            self.keep_apart(node, key, event);
             return Ok(node);
         }
         let (stays, goes) = if own.yields_to(&others) {
@@ -300,7 +298,6 @@ impl<S> Resolver<'_, S> {
         let named = Named {
             id: self.ids.next(self.now_ms),
             key,
-            is_full: false,
             event,
         };
         self.profiles.nodes[goes].part_of = Some(stays);
@@ -328,9 +325,8 @@ impl<S> Resolver<'_, S> {
         }))
     }
 
-    /// Notes an identifier that the event named beside its profile. `is_full` when it is nobody's and only
-    /// finds no room.
-    fn keep_apart(&mut self, node: usize, key: usize, is_full: bool, event: EventId) {
+    /// Notes an identifier that the event named beside its profile: another's, or one that finds no room.
+    fn keep_apart(&mut self, node: usize, key: usize, event: EventId) {
         let node_at = &mut self.profiles.nodes[node];
         if node_at.apart.iter().any(|named| named.key == key) {
             return;
@@ -338,7 +334,6 @@ impl<S> Resolver<'_, S> {
         node_at.apart.push(Named {
             id: self.ids.next(self.now_ms),
             key,
-            is_full,
             event,
         });
     }

@@ -356,7 +356,6 @@ impl Window {
             id: named.id,
             profile,
             key: &self.profiles.keys[named.key],
-            is_full: named.is_full,
             event: named.event,
         }
     }

@@ -9,6 +9,10 @@ use crate::id::{EventId, FunnelId, MergeId, ProfileId, WorkspaceId};
 use crate::identity::{MAX_PARTS, ProfileKind};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+/// Identifiers of a kind that are noted as kept apart from one profile: an app that makes up a visitor id for
+/// each request must not fill the file with them.
+const MAX_KEPT_APART: i64 = 100;
+
 /// How an event that is about one profile names another.
 #[derive(Debug, Clone, Copy)]
 pub struct Naming<'a> {
@@ -18,14 +22,12 @@ pub struct Naming<'a> {
     pub profile: ProfileId,
     /// By what the event names the other one.
     pub key: &'a IdentifierKey,
-    /// Whether that is nobody's and found no room: of these, one of a kind is noted.
-    pub is_full: bool,
     /// The event.
     pub event: EventId,
 }
 
 /// Notes that an event named something beside its profile that is not this profile's and does not become so;
-/// once for each identifier. Whose it is, is found by the identifier.
+/// once for each identifier, and so many of a kind at most. Whose it is, is found by the identifier.
 ///
 /// # Errors
 /// When the file refuses.
@@ -33,7 +35,8 @@ pub fn keep_apart(connection: &Connection, naming: &Naming<'_>) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO merge (id, workspace_id, outcome, profile_id, event_id, identifier_kind, identifier_value)
-             VALUES (?1, ?2, 'kept_apart', ?3, ?4, ?5, ?6)",
+             SELECT ?1, ?2, 'kept_apart', ?3, ?4, ?5, ?6 WHERE ?7 > (SELECT count(*) FROM
+                (SELECT 1 FROM merge WHERE outcome = 'kept_apart' AND profile_id = ?3 AND identifier_kind = ?5 LIMIT ?7))",
         )?
         .execute(params![
             naming.id,
@@ -41,7 +44,8 @@ pub fn keep_apart(connection: &Connection, naming: &Naming<'_>) -> Result<()> {
             naming.profile,
             naming.event,
             naming.key.kind.as_str(),
-            if naming.is_full { "" } else { &naming.key.value },
+            naming.key.value,
+            MAX_KEPT_APART,
         ])?;
     Ok(())
 }
