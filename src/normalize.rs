@@ -64,8 +64,8 @@ pub fn normalize(raw: RawEvent<'_>, credential: &Credential, received_at_ms: i64
         traits: raw.traits.map(boxed),
         context: raw.context.map(boxed),
         replace_traits: raw.replace_traits,
-        customer_is_account: has_customer
-            && (raw.customer_is_account || credential.customers_are_accounts),
+        customer_is_account: raw.customer_is_account
+            || (has_customer && credential.customers_are_accounts),
         occurred_at_ms: raw.occurred_at_ms.unwrap_or(received_at_ms),
         received_at_ms,
         verification: credential.verification,
