@@ -78,19 +78,29 @@ pub async fn no_such_route() -> HttpResponse {
     ))
 }
 
-/// The answer to a method that an endpoint does not take; `allowed` names those that it does.
+/// The code of a method that an endpoint does not take.
+pub const METHOD_NOT_ALLOWED: &str = "method_not_allowed";
+
+/// Starts the answer to a method that an endpoint does not take, with what to say there; `allowed` names
+/// those that it does.
+pub fn begin_method_not_allowed(allowed: &'static str) -> (HttpResponseBuilder, String) {
+    let mut response = HttpResponse::build(StatusCode::METHOD_NOT_ALLOWED);
+    response.insert_header((ALLOW, allowed));
+    (response, format!("This endpoint takes {allowed} only."))
+}
+
+/// The answer to a method that an endpoint does not take, as `application/problem+json`.
 pub fn method_not_allowed(allowed: &'static str) -> HttpResponse {
-    let detail = format!("This endpoint takes {allowed} only.");
+    let (mut response, detail) = begin_method_not_allowed(allowed);
     let status = StatusCode::METHOD_NOT_ALLOWED;
-    HttpResponse::build(status)
-        .insert_header((ALLOW, allowed))
+    response
         .insert_header((CONTENT_TYPE, "application/problem+json"))
         .json(Problem {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: &detail,
-            code: "method_not_allowed",
+            code: METHOD_NOT_ALLOWED,
             errors: &[],
         })
 }

@@ -10,6 +10,9 @@ pub const KEY_PLACEHOLDER: &str = "YOUR_API_KEY";
 /// Stands where the identity secret belongs.
 const SECRET_PLACEHOLDER: &str = "YOUR_IDENTITY_SECRET";
 
+/// Takes calls on the page until the script is there.
+const QUEUE: &str = "<script>window.pillarbox = window.pillarbox || function () { (pillarbox.q = pillarbox.q || []).push(arguments) }</script>";
+
 /// A way in, and how to use it.
 #[derive(Debug)]
 pub struct Guide {
@@ -79,8 +82,10 @@ fn browser(place: &Place<'_>) -> Guide {
         snippets: vec![
             Snippet {
                 language: "HTML",
-                what: "the script tag",
-                text: format!(r#"<script async src="{script}" data-source="{source}"></script>"#),
+                what: "the script tags",
+                text: format!(
+                    "{QUEUE}\n<script async src=\"{script}\" data-source=\"{source}\"></script>"
+                ),
             },
             Snippet {
                 language: "JavaScript",
@@ -126,10 +131,10 @@ fn native(place: &Place<'_>) -> Guide {
 }
 
 fn segment(place: &Place<'_>) -> Guide {
-    let host = place.host();
+    let (host, source) = (place.host(), place.source);
     Guide {
         title: "Segment libraries",
-        about: "Keep the library that you have; change its host, and take an API key as its write key.",
+        about: "Keep the library that you have and change its host. The write key is an API key on a server; in a browser it is this source's id, and the site's origin is listed below.",
         snippets: vec![
             Snippet {
                 language: "Node",
@@ -143,6 +148,13 @@ fn segment(place: &Place<'_>) -> Guide {
                 what: "Segment's library for Python",
                 text: format!(
                     "import segment.analytics as analytics\n\nanalytics.write_key = '{KEY_PLACEHOLDER}'\nanalytics.host = '{host}'\nanalytics.track('user_1', 'Post Created')"
+                ),
+            },
+            Snippet {
+                language: "Browser",
+                what: "Segment's library for browsers",
+                text: format!(
+                    "import {{ AnalyticsBrowser }} from '@segment/analytics-next';\n\nconst analytics = AnalyticsBrowser.load({{ writeKey: '{source}', cdnURL: '{host}' }});\nanalytics.track('Post Created');"
                 ),
             },
         ],
@@ -198,6 +210,9 @@ fn jimo(place: &Place<'_>) -> Guide {
 
 fn funnelfizz(place: &Place<'_>) -> Guide {
     let (workspace, source) = (place.workspace, place.source);
+    let url = place.url("api/tracking/server-events");
+    // The page is at the box's own address, whatever name it was opened under.
+    let path = url.parse::<Url>().map_or(url, |url| url.path().to_owned());
     Guide {
         title: "FunnelFizz",
         about: "From a page at this box's own address, in the name of the member who is signed in.",
@@ -205,7 +220,7 @@ fn funnelfizz(place: &Place<'_>) -> Guide {
             language: "JavaScript",
             what: "the call in FunnelFizz's dialect",
             text: format!(
-                "await fetch('/api/tracking/server-events?workspaceId={workspace}', {{\n  method: 'POST',\n  headers: {{ 'content-type': 'application/json' }},\n  body: JSON.stringify({{\n    siteId: '{source}',\n    events: [{{ type: 'signup', visitorId, email: 'jane@example.com', props: {{ plan: 'pro' }} }}],\n  }}),\n}});"
+                "await fetch('{path}?workspaceId={workspace}', {{\n  method: 'POST',\n  headers: {{ 'content-type': 'application/json' }},\n  body: JSON.stringify({{\n    siteId: '{source}',\n    events: [{{ type: 'signup', visitorId, email: 'jane@example.com', props: {{ plan: 'pro' }} }}],\n  }}),\n}});"
             ),
         }],
     }
@@ -227,6 +242,25 @@ fn stripe(place: &Place<'_>) -> Guide {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn a_path_of_the_boxs_address_is_kept() {
+        let public_url: Url = "https://example.com/box/".parse().unwrap();
+        let guides = guides(&Place {
+            public_url: &public_url,
+            workspace: WorkspaceId::from_i64(1),
+            source: SourceId::from_i64(2),
+            now_ms: 0,
+        });
+        for snippet in guides.iter().flat_map(|guide| &guide.snippets) {
+            let is_local = snippet.what.contains("signing") || snippet.what.contains("calls in");
+            let keeps = snippet.text.contains("https://example.com/box")
+                || snippet
+                    .text
+                    .contains("fetch('/box/api/tracking/server-events?");
+            assert_eq!(keeps, !is_local, "{}", snippet.text);
+        }
+    }
 
     #[test]
     fn every_snippet_has_the_readers_own_address_or_needs_none() {

@@ -137,6 +137,11 @@ impl<'de> FromContainer<'de> for Members<'de> {
 }
 
 impl<'a> Members<'a> {
+    /// All of them, in order, those with the same name too.
+    pub(super) fn all(self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
+        self.0.into_iter()
+    }
+
     /// The values of the fields `names`, in that order; other members, and repeated ones, are refused.
     pub(super) fn fields<const N: usize>(
         self,

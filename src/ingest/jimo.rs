@@ -1,14 +1,14 @@
 //! Jimo's server-side events: `POST /sse/webhook` (seed "Server-Side Events"; wire.md, "Jimo").
 //! Owns the shape on the wire and its refusals, and nothing that holds for other dialects too.
 
-use super::fields::{Refused, escaped};
+use super::fields::{Members, Refused, escaped};
 use super::rejects::{Endpoint, Rejects, Watch};
 use super::request::{self, Admission, Bodies, Body};
 use crate::accept::Acceptor;
 use crate::access::Scope;
 use crate::error::{Error, Result};
 use crate::event::{Credential, EventKind, FieldNames, Identifiers, RawEvent};
-use crate::json;
+use crate::json::{self, Place};
 use crate::normalize::normalize;
 use crate::store::catalog::CatalogHandle;
 use crate::time::{now_ms, parse_utc};
@@ -16,7 +16,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// A trait's text has at most this many characters (wire.md, "Jimo").
 const MAX_TRAIT_CHARS: usize = 700;
@@ -193,10 +193,20 @@ fn traits<'a>(refused: &mut Refused, raw: Option<&'a RawValue>) -> Option<&'a st
         return None;
     };
     let text = refused.optional_object("traits", Some(raw))?;
-    let named: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).unwrap_or_default();
-    for (name, value) in named {
+    // What is kept are the bytes, so every member counts, also one whose name comes again.
+    let Place(members) = json::read::<Place<Members<'_>>>(text).ok()?;
+    let mut names = BTreeSet::new();
+    for (name, value) in members?.all() {
+        let pointer = format!("traits/{}", escaped(&name));
         if let Some((code, detail)) = trait_refusal(value) {
-            refused.add(&format!("traits/{}", escaped(&name)), code, detail);
+            refused.add(&pointer, code, detail);
+        }
+        if !names.insert(name) {
+            refused.add(
+                &pointer,
+                "duplicate_field",
+                "This trait is given more than once.",
+            );
         }
     }
     Some(text)
@@ -321,6 +331,15 @@ mod tests {
         assert_eq!(
             refusals(&identify(format!(r#"{{"a":"{}"}}"#, "\\u00e9".repeat(700)))),
             []
+        );
+        // The bytes are kept, so none of them hides behind another of its name.
+        let hidden = r#"{"a":{"b":1},"\u0061":1}"#;
+        assert_eq!(
+            refusals(&identify(hidden.into())),
+            [
+                ("/traits/a".into(), "invalid_trait"),
+                ("/traits/a".into(), "duplicate_field")
+            ]
         );
         assert_eq!(
             refusals(&identify("[]".into())),

@@ -39,19 +39,7 @@ pub fn configure(routes: &mut web::ServiceConfig) {
                 .route(web::post().to(stripe::receive)),
         )
         .configure(churnkey::configure)
-        .service(
-            takes("POST, OPTIONS", web::resource(segment::CALLS))
-                .route(web::post().to(segment::receive))
-                .route(web::method(Method::OPTIONS).to(browser::preflight)),
-        )
-        .service(
-            takes(
-                "GET, OPTIONS",
-                web::resource("/v1/projects/{write_key}/settings"),
-            )
-            .route(web::get().to(segment::settings))
-            .route(web::method(Method::OPTIONS).to(browser::preflight)),
-        )
+        .configure(segment::configure)
         .service(
             takes("POST, OPTIONS", web::resource("/collect"))
                 .route(web::post().to(collect::receive))

@@ -19,6 +19,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// What every gzip file begins with (RFC 1952).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// A body may be this many gzip files in a row: an empty one costs time and gives nothing.
+const MAX_GZIP_MEMBERS: usize = 16;
+
 /// What a request may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -206,15 +209,19 @@ impl Bodies {
     }
 }
 
+/// Whether the one coding that may be named is gzip. Each header line names another one, on top of those
+/// before it.
 fn is_gzip(request: &HttpRequest) -> Result<bool> {
-    let encoding = request
-        .headers()
-        .get(CONTENT_ENCODING)
-        .map(|value| value.to_str().unwrap_or(""));
-    match encoding.map(str::trim) {
-        None | Some("" | "identity") => Ok(false),
+    let mut encodings = request.headers().get_all(CONTENT_ENCODING);
+    let encoding = match (encodings.next(), encodings.next()) {
+        (None, _) => return Ok(false),
+        (Some(encoding), None) => encoding.to_str().ok().map(str::trim),
+        (Some(_), Some(_)) => None,
+    };
+    match encoding {
+        Some(name) if name.is_empty() || name.eq_ignore_ascii_case("identity") => Ok(false),
         Some(name) if name.eq_ignore_ascii_case("gzip") => Ok(true),
-        Some(_) => Err(Error::new(
+        _ => Err(Error::new(
             Kind::Unsupported,
             "unsupported_encoding",
             "The body may be sent plain or with Content-Encoding: gzip, in no other encoding.",
@@ -222,26 +229,36 @@ fn is_gzip(request: &HttpRequest) -> Result<bool> {
     }
 }
 
-/// Decodes at most one byte more than `cap`, so that a bomb costs no more than an honest body.
+/// Decodes at most one byte more than `cap`, and at most [`MAX_GZIP_MEMBERS`], so that a bomb costs no more
+/// than an honest body.
 fn gunzip(bytes: &[u8], cap: usize) -> Result<Bytes> {
+    let refuse = |detail| Error::new(Kind::Malformed, "invalid_gzip", detail);
     let mut decoded = Vec::new();
-    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
-    flate2::read::MultiGzDecoder::new(bytes)
-        .take(limit)
-        .read_to_end(&mut decoded)
-        .map_err(|e| {
-            Error::new(
-                Kind::Malformed,
-                "invalid_gzip",
-                "The body was sent as gzip but cannot be decoded as gzip; nothing was stored.",
-            )
-            .with_source(e)
-        })?;
-    if decoded.len() > cap {
-        Err(too_large(cap))
-    } else {
-        Ok(decoded.into())
+    let mut rest = bytes;
+    for _ in 0..MAX_GZIP_MEMBERS {
+        let mut member = flate2::bufread::GzDecoder::new(rest);
+        let room = cap.saturating_sub(decoded.len()).saturating_add(1);
+        member
+            .by_ref()
+            .take(u64::try_from(room).unwrap_or(u64::MAX))
+            .read_to_end(&mut decoded)
+            .map_err(|e| {
+                refuse(
+                    "The body was sent as gzip but cannot be decoded as gzip; nothing was stored.",
+                )
+                .with_source(e)
+            })?;
+        if decoded.len() > cap {
+            return Err(too_large(cap));
+        }
+        rest = member.into_inner();
+        if rest.is_empty() {
+            return Ok(decoded.into());
+        }
     }
+    Err(refuse(
+        "The body is more than 16 gzip files in a row; nothing was stored. Send it as one.",
+    ))
 }
 
 fn too_large(cap: usize) -> Error {
@@ -364,5 +381,20 @@ mod tests {
         assert_eq!(gunzip(&bomb, 65_536).unwrap_err().code(), "body_too_large");
         assert_eq!(gunzip(&gzip(b"{}"), 65_536).unwrap(), "{}");
         assert_eq!(gunzip(b"{}", 65_536).unwrap_err().code(), "invalid_gzip");
+    }
+
+    #[test]
+    fn a_file_may_have_members_but_not_any_number() {
+        let members = |count| [gzip(b"").repeat(count - 1), gzip(b"{}")].concat();
+        assert_eq!(gunzip(&members(2), 2).unwrap(), "{}");
+        assert_eq!(gunzip(&members(MAX_GZIP_MEMBERS), 2).unwrap(), "{}");
+        for bytes in [members(MAX_GZIP_MEMBERS + 1), gzip(b"").repeat(3_000)] {
+            assert_eq!(gunzip(&bytes, 2).unwrap_err().code(), "invalid_gzip");
+        }
+        let halves = [gzip(b"{"), gzip(b"}")].concat();
+        assert_eq!(gunzip(&halves, 2).unwrap(), "{}");
+        assert_eq!(gunzip(&halves, 1).unwrap_err().code(), "body_too_large");
+        let broken = [gzip(b"{}"), b"{}".to_vec()].concat();
+        assert_eq!(gunzip(&broken, 9).unwrap_err().code(), "invalid_gzip");
     }
 }

@@ -16,7 +16,8 @@ const HASH_BYTES: usize = 8;
 
 /// Serves the script, to any site.
 pub(super) async fn serve(request: HttpRequest) -> HttpResponse {
-    let etag = etag();
+    let script = script();
+    let etag = etag(&script);
     let is_known = request
         .headers()
         .get(IF_NONE_MATCH)
@@ -39,11 +40,22 @@ pub(super) async fn serve(request: HttpRequest) -> HttpResponse {
     }
     response
         .insert_header((CONTENT_TYPE, "text/javascript; charset=utf-8"))
-        .body(SCRIPT)
+        .body(script)
 }
 
-fn etag() -> String {
-    let hash = Sha256::digest(SCRIPT.as_bytes());
+/// The script without what only its readers need: the indentation, and lines that are comments.
+fn script() -> String {
+    let mut script = String::with_capacity(SCRIPT.len());
+    let lines = SCRIPT.lines().map(str::trim_start);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with("//")) {
+        script.push_str(line);
+        script.push('\n');
+    }
+    script
+}
+
+fn etag(script: &str) -> String {
+    let hash = Sha256::digest(script.as_bytes());
     let short: String = hash
         .iter()
         .take(HASH_BYTES)

@@ -149,12 +149,15 @@ impl Signature {
         })
     }
 
-    /// Schemes other than `v1` may stand beside it, and prove nothing.
+    /// Schemes other than `v1`, and parts that are none, may stand beside it and prove nothing.
     fn parse(header: &str) -> Option<Self> {
         let mut timestamp = None;
         let mut v1 = Vec::new();
         for part in header.split(',') {
-            match part.trim().split_once('=')? {
+            let Some(pair) = part.trim().split_once('=') else {
+                continue;
+            };
+            match pair {
                 ("t", seconds) if timestamp.is_none() => timestamp = Some(seconds.to_owned()),
                 ("t", _) => return None,
                 ("v1", hex) if v1.len() < MAX_SIGNATURES => v1.push(hex.to_owned()),

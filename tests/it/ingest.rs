@@ -333,6 +333,25 @@ fn gzip_bodies_are_read_and_bounded_by_what_they_decode_to() {
         let found = (problem.status, problem.code.as_str());
         assert_eq!(found, (415, "unsupported_encoding"), "{encoding}");
     }
+    for (first, second) in [
+        ("identity", "br"),
+        ("identity", "gzip"),
+        ("gzip", "gzip"),
+        ("", "br"),
+    ] {
+        let request = server
+            .jimo(&tenant.key)
+            .header("content-encoding", first)
+            .header("content-encoding", second);
+        let problem = Problem::read(request.body(track_body("u", "A")).send().unwrap());
+        let found = (problem.status, problem.code.as_str());
+        assert_eq!(found, (415, "unsupported_encoding"), "{first}, {second}");
+    }
+    let mut many = gzip::stored(b"").repeat(16);
+    many.extend(gzip::stored(track_body("u", "A").as_bytes()));
+    let problem = Problem::read(post("gzip", many));
+    let found = (problem.status, problem.code.as_str());
+    assert_eq!(found, (400, "invalid_gzip"), "many files in a row");
     let mut broken = gzip::stored(track_body("u", "A").as_bytes());
     broken.truncate(broken.len() - 12);
     let status = post("gzip", broken).status();

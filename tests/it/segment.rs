@@ -3,8 +3,9 @@
 
 use crate::ingest::HARD_PROPERTIES;
 use crate::support::data::text;
-use crate::support::{Data, Server, Tenant, gzip};
+use crate::support::{Data, Problem, Server, Tenant, gzip};
 use pillarbox::id::SourceId;
+use reqwest::Method;
 use reqwest::blocking::{RequestBuilder, Response};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -1059,14 +1060,42 @@ fn what_is_wrong_with_a_body_as_a_whole_is_named() {
 #[test]
 fn other_methods_and_paths_are_not_served() {
     let (_data, tenant, server) = Data::served();
-    let request = server.http.get(server.at("/v1/track"));
-    let response = request.basic_auth(&tenant.key, Some("")).send().unwrap();
-    assert_eq!(response.status(), 405);
-    assert_eq!(response.headers()["allow"], "POST, OPTIONS");
-    for path in ["/v1/x", "/v1/tracks", "/v1/track/more", "/v1/Track"] {
-        let response = call(&server, path, &tenant.key).body("{}").send().unwrap();
-        assert_eq!(response.status(), 404, "{path}");
+    let settings = "/v1/projects/src_x/settings";
+    for (method, path, allowed) in [
+        (Method::GET, "/v1/track", "POST, OPTIONS"),
+        (Method::GET, "/v1/batch", "POST, OPTIONS"),
+        (Method::PUT, "/v1/b", "POST, OPTIONS"),
+        (Method::POST, settings, "GET, OPTIONS"),
+    ] {
+        let request = server.http.request(method, server.at(path));
+        let request = request.basic_auth(&tenant.key, Some(""));
+        let response = request.header("origin", ORIGIN).send().unwrap();
+        assert_eq!(response.headers()["allow"], allowed);
+        assert_eq!(response.headers()["access-control-allow-origin"], ORIGIN);
+        let refusal = Refusal::read(response);
+        assert_eq!(refusal.said(), (405, "method_not_allowed"), "{path}");
+        assert!(refusal.message.contains(allowed), "{}", refusal.message);
     }
+    for path in [
+        "/v1/x",
+        "/v1/nope",
+        "/v1/tracks",
+        "/v1/track/more",
+        "/v1/Track",
+    ] {
+        let request = call(&server, path, &tenant.key).header("origin", ORIGIN);
+        let response = request.body("{}").send().unwrap();
+        assert_eq!(response.headers()["access-control-allow-origin"], ORIGIN);
+        let refusal = Refusal::read(response);
+        assert_eq!(refusal.said(), (404, "not_found"), "{path}");
+        assert!(refusal.message.contains("/v1/track"), "{}", refusal.message);
+    }
+    // Churnkey's calls live beside them and keep their shape.
+    let request = call(&server, "/v1/api/events/nope", &tenant.key);
+    let problem = Problem::read(request.send().unwrap());
+    assert_eq!((problem.status, &*problem.code), (404, "not_found"));
+    let request = server.http.get(server.at("/v1/api/events/new"));
+    assert_eq!(Problem::read(request.send().unwrap()).status, 405);
 }
 
 #[test]

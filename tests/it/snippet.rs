@@ -112,24 +112,37 @@ impl Setting {
 
 /// The site's page at `path`; what the path names is there before the script.
 fn page(path: &str, tag: &str) -> Answer {
-    let (before, refusal) = match path {
-        "/gpc" => ("globalPrivacyControl", ""),
-        "/dnt" => ("doNotTrack", ""),
-        "/gpc-unheeded" => ("globalPrivacyControl", r#"data-respect-dnt="false""#),
+    const STUB: &str = "window.pillarbox = window.pillarbox || function () { (pillarbox.q = pillarbox.q || []).push(arguments) };
+         pillarbox('event', 'Called Early', { path: location.pathname });";
+    let says = |place: &str, name: &str, value: &str| {
+        format!("Object.defineProperty({place}, '{name}', {{value: '{value}'}}); {STUB}")
+    };
+    let tag = match path {
+        "/gpc-unheeded" => tag.replace("REFUSAL", r#"data-respect-dnt="false""#),
+        "/module" => tag.replace("REFUSAL", r#"type="module""#),
+        "/no-source" => tag.replace("data-source", "data-other"),
+        _ => tag.replace("REFUSAL", ""),
+    };
+    let before = match path {
         "/favicon.ico" => return Answer::Status(200),
-        _ => ("", ""),
+        "/gpc" | "/gpc-unheeded" => says("navigator", "globalPrivacyControl", "1"),
+        "/dnt" => says("navigator", "doNotTrack", "1"),
+        "/dnt-yes" => says("navigator", "doNotTrack", "yes"),
+        "/dnt-ms" => says("navigator", "msDoNotTrack", "1"),
+        "/dnt-window" => says("window", "doNotTrack", "yes"),
+        "/array" => "window.pillarbox = ['x', null];".to_owned(),
+        "/no-queue" => "window.pillarbox = { q: {} };".to_owned(),
+        "/odd-calls" => {
+            "window.pillarbox = { q: [null, undefined, 7, [Symbol('s')], ['identify', null],
+            ['event', 'Called Early']] };"
+                .to_owned()
+        }
+        "/churnkey" => {
+            format!("window.churnkey = {{ event: () => Promise.resolve('theirs') }}; {STUB}")
+        }
+        _ => STUB.to_owned(),
     };
-    let before = match before {
-        "" => String::new(),
-        name => format!("Object.defineProperty(navigator, '{name}', {{value: '1'}});"),
-    };
-    let html = format!(
-        "<!doctype html><title>Shop</title><script>{before}
-         window.pillarbox = window.pillarbox || function () {{ (pillarbox.q = pillarbox.q || []).push(arguments) }};
-         pillarbox('event', 'Called Early', {{ path: location.pathname }});
-         </script>{}",
-        tag.replace("REFUSAL", refusal)
-    );
+    let html = format!("<!doctype html><title>Shop</title><script>{before}</script>{tag}");
     let headers = vec![("content-type", "text/html; charset=utf-8".to_owned())];
     Answer::Whole(200, headers, html.into_bytes())
 }
@@ -299,17 +312,140 @@ fn what_could_not_be_sent_is_sent_again_or_when_the_page_goes() {
             assert!(console.contains(said), "no {said} in\n{console}");
         }
 
-        // Without fetch, only a beacon brings this one.
+        // Without fetch, only a beacon brings this one, and not together with what is refused.
         execute(
             &client,
             "window.fetch = () => Promise.reject(new Error('no network'));
+             pillarbox('event', 'system.forged');
              pillarbox('event', 'Left');
+             pillarbox('event', 'system.forged');
              location.href = '/gpc';",
         )
         .await;
         let events =
             setting.wait_for(&["page", "Called Early", "Tried Again", "Beside It", "Left"]);
         assert_eq!(text(&events[4], "verification"), "unverified");
+        client.close().await.unwrap();
+    });
+}
+
+#[test]
+fn half_an_emoji_costs_nothing_and_what_is_no_event_costs_only_itself() {
+    let setting = Setting::new();
+    let browser = Browser::start();
+    run(async {
+        let client = browser.client().await;
+        open(&client, &setting.site.url("/")).await;
+        setting.wait_for(&["page", "Called Early"]);
+        execute(
+            &client,
+            r"document.title = 'Cut \ud83d';
+              pillarbox('event', 'Said', { '\udc00': '\ud83d|\\ud83d|\ud83d\ude00|\n' });
+              pillarbox('event', 'Beside It');",
+        )
+        .await;
+        let events = setting.wait_for(&["page", "Called Early", "Said", "Beside It"]);
+        assert_eq!(page_of(&events[2])["title"], json!("Cut \u{fffd}"));
+        let properties: Value = serde_json::from_str(&text(&events[2], "properties")).unwrap();
+        let said = json!({"\u{fffd}": "\u{fffd}|\\ud83d|\u{1f600}|\n"});
+        assert_eq!(properties, said);
+
+        // The whole body is refused, 400, for one that nests too deep.
+        execute(
+            &client,
+            "let deep = {};
+             for (let at = 0; at < 70; at++) deep = { deep };
+             pillarbox('event', 'Before It');
+             pillarbox('event', 'Too Deep', deep);
+             pillarbox('event', 'After It');",
+        )
+        .await;
+        setting.wait_for(&[
+            "page",
+            "Called Early",
+            "Said",
+            "Beside It",
+            "Before It",
+            "After It",
+        ]);
+        client.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_page_goes_on_whatever_stands_where_the_script_looks() {
+    let setting = Setting::new();
+    let browser = Browser::start();
+    run(async {
+        let client = browser.client().await;
+        let mut names = Vec::new();
+        for (path, came) in [
+            ("/module", vec!["page", "Called Early"]),
+            ("/array", vec!["page"]),
+            ("/no-queue", vec!["page"]),
+            ("/odd-calls", vec!["page", "Called Early"]),
+        ] {
+            open(&client, &setting.site.url(path)).await;
+            names.extend(came);
+            setting.wait_for(&names);
+            let console = browser.console(&client).await.join("\n");
+            assert!(!console.contains("Uncaught"), "{path}: {console}");
+        }
+        // One that does not know its source does nothing but say so.
+        client.goto(&setting.site.url("/no-source")).await.unwrap();
+        let started = std::time::Instant::now();
+        let mut console = String::new();
+        while !console.contains("data-source") {
+            assert!(started.elapsed() < PATIENCE, "the console says:\n{console}");
+            console += &browser.console(&client).await.join("\n");
+        }
+        assert!(!console.contains("Uncaught"), "{console}");
+        let said = execute(
+            &client,
+            "return [pillarbox.loaded, window.churnkey, pillarbox.q.length]",
+        );
+        assert_eq!(said.await, json!([null, null, 1]));
+        setting.wait_for(&names);
+        client.close().await.unwrap();
+    });
+}
+
+#[test]
+fn churnkeys_call_is_tried_again_and_another_ones_is_left_alone() {
+    let setting = Setting::new();
+    let browser = Browser::start();
+    run(async {
+        let client = browser.client().await;
+        open(&client, &setting.site.url("/churnkey")).await;
+        setting.wait_for(&["page", "Called Early"]);
+        let script = "return window.churnkey.event({ customerId: 'c', event: 'Theirs' })";
+        assert_eq!(execute(&client, script).await, json!("theirs"));
+
+        open(&client, &setting.site.url("/")).await;
+        let names = ["page", "Called Early", "page", "Called Early"];
+        setting.wait_for(&names);
+        // The first is stored and its answer lost; it is stored once.
+        let answer = execute(
+            &client,
+            "const real = window.fetch;
+             window.fetch = (...request) => {
+               window.fetch = real;
+               return real(...request).then(() => { throw new Error('no answer'); });
+             };
+             return window.churnkey.event({ customerId: 'cus_1', event: 'Tried Again' })",
+        )
+        .await;
+        assert_eq!(answer["status"], json!("success"));
+        let names = [&names[..], &["Tried Again"]].concat();
+        setting.wait_for(&names);
+        execute(
+            &client,
+            "window.fetch = () => Promise.reject(new Error('no network'));
+             window.churnkey.event({ customerId: 'cus_1', event: 'Left' });
+             location.href = '/gpc';",
+        )
+        .await;
+        setting.wait_for(&[&names[..], &["Left"]].concat());
         client.close().await.unwrap();
     });
 }
@@ -378,7 +514,7 @@ fn who_asks_not_to_be_tracked_is_not() {
     let browser = Browser::start();
     run(async {
         let client = browser.client().await;
-        for path in ["/gpc", "/dnt"] {
+        for path in ["/gpc", "/dnt", "/dnt-yes", "/dnt-ms", "/dnt-window"] {
             open(&client, &setting.site.url(path)).await;
             let said = execute(
                 &client,
@@ -399,7 +535,7 @@ fn who_asks_not_to_be_tracked_is_not() {
         );
         let requests = wait_until("the pages to be there", || {
             let requests = setting.site.requests();
-            (requests.len() >= 3).then_some(requests)
+            (requests.len() >= 6).then_some(requests)
         });
         assert!(
             requests

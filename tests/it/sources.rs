@@ -256,7 +256,12 @@ fn what_to_paste_names_the_readers_own_box_and_works() {
     let has = |text: &str| snippets.iter().any(|snippet| snippet.contains(text));
     let url = &desk.server.url;
     for text in [
-        format!(r#"<script async src="{url}/pillarbox.js" data-source="{source}"></script>"#),
+        // To the letter as the README has it: calls between this and the script's end are kept.
+        format!(
+            "<script>window.pillarbox = window.pillarbox || function () {{ (pillarbox.q = pillarbox.q || []).push(arguments) }}</script>\n\
+             <script async src=\"{url}/pillarbox.js\" data-source=\"{source}\"></script>"
+        ),
+        format!("AnalyticsBrowser.load({{ writeKey: '{source}', cdnURL: '{url}' }})"),
         format!("{url}/api/v1/events"),
         format!("{url}/sse/webhook"),
         format!("{url}/v1/api/events/new"),

@@ -498,6 +498,22 @@ fn any_right_signature_among_several_will_do() {
 }
 
 #[test]
+fn parts_of_the_signature_that_say_nothing_are_passed_over() {
+    let endpoint = Endpoint::new();
+    let body = paid_event().to_string();
+    let timestamp = now_s().to_string();
+    let v1 = hex_hmac(SECRET, &timestamp, body.as_bytes());
+    for header in [
+        format!("t={timestamp},v1={v1},"),
+        format!(",t={timestamp},,v1={v1}"),
+        format!("t={timestamp}, beta, v1={v1}, v2=x=y"),
+    ] {
+        assert_received(endpoint.send(&header, body.clone()));
+    }
+    assert_eq!(endpoint.data.rows("event"), 1);
+}
+
+#[test]
 fn an_unknown_source_and_one_without_a_secret_are_the_same() {
     let data = Data::new();
     let tenant = data.tenant("Acme");

@@ -280,6 +280,8 @@ pub(super) struct Client<'a> {
     auth_hash: Option<&'a RawValue>,
     event_data: Option<&'a RawValue>,
     event_date: Option<&'a RawValue>,
+    /// The box's own: its script sends an event again that was not answered.
+    message_id: Option<&'a RawValue>,
 }
 
 /// What a browser said.
@@ -325,6 +327,11 @@ impl<'a> Client<'a> {
             name: name(&mut refused, self.event),
             properties: object(&mut refused, "eventData", self.event_data),
             occurred_at_ms: event_date(&mut refused, self.event_date),
+            dedup_key: refused.optional_string(
+                "messageId",
+                self.message_id,
+                "what tells this event from others, so that it is stored once",
+            ),
             refused: refused.0,
             ..about.raw(EventKind::Track)
         };

@@ -25,6 +25,17 @@ pub(super) fn success() -> HttpResponse {
     HttpResponse::Ok().json(Success { success: true })
 }
 
+/// The refusal of a method that an endpoint does not take; `allowed` names those that it does.
+pub(super) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
+    let (mut response, message) = http::begin_method_not_allowed(allowed);
+    response.json(Refusal {
+        success: false,
+        code: http::METHOD_NOT_ALLOWED,
+        message,
+        errors: &[],
+    })
+}
+
 /// The refusal with the `code` and `message` that the libraries show. A field that a rule refuses is a
 /// bad body here, 400, as their senders expect.
 pub(super) fn refusal(error: &Error) -> HttpResponse {

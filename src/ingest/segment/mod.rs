@@ -8,9 +8,8 @@ mod message;
 mod settings;
 
 pub use settings::PublicUrl;
-pub(super) use settings::settings;
 
-use self::answers::{refusal, success};
+use self::answers::{method_not_allowed, refusal, success};
 use self::batch::MAX_MESSAGE_BYTES;
 use self::message::Common;
 use super::browser;
@@ -24,22 +23,63 @@ use crate::json;
 use crate::normalize::normalize;
 use crate::store::catalog::{Catalog, CatalogHandle};
 use crate::time::now_ms;
+use actix_web::http::Method;
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, guard, web};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The paths of the calls, as actix writes a choice.
-pub(super) const CALLS: &str =
+const CALLS: &str =
     "/v1/{call:track|t|identify|i|page|p|screen|s|group|g|alias|a|batch|b|import|m}";
 /// A batch has at most this many bytes (wire.md, "Segment-compatible").
 const MAX_BATCH_BYTES: usize = 500 * 1_024;
+/// Churnkey's paths, which are not this dialect's to answer.
+const CHURNKEY: &str = "/v1/api/";
 /// How the public ids of sources begin; everything else is an API key.
 const SOURCE_PREFIX: &str = "src_";
 /// Where a write key may stand.
 const PLACES: &str = "Authorization (Basic or Bearer) or writeKey";
+
+/// The dialect's routes; what else is asked for under `/v1/` is refused in its shape.
+pub(super) fn configure(routes: &mut web::ServiceConfig) {
+    let others = web::resource("/v1/{rest:.*}")
+        .guard(guard::fn_guard(|asked| {
+            !asked.head().uri.path().starts_with(CHURNKEY)
+        }))
+        .route(web::method(Method::OPTIONS).to(browser::preflight))
+        .default_service(web::to(no_such_call));
+    routes
+        .service(takes("POST, OPTIONS", web::resource(CALLS)).route(web::post().to(receive)))
+        .service(
+            takes(
+                "GET, OPTIONS",
+                web::resource("/v1/projects/{write_key}/settings"),
+            )
+            .route(web::get().to(settings::settings)),
+        )
+        .service(others);
+}
+
+/// An endpoint that browsers may ask about, and that refuses every method but those that are named.
+fn takes(methods: &'static str, endpoint: Resource) -> Resource {
+    endpoint
+        .route(web::method(Method::OPTIONS).to(browser::preflight))
+        .default_service(web::to(move |request: HttpRequest| async move {
+            browser::readable(&request, Ok(method_not_allowed(methods)))
+        }))
+}
+
+async fn no_such_call(request: HttpRequest) -> HttpResponse {
+    let error = Error::new(
+        Kind::NotFound,
+        "not_found",
+        "Nothing is served at this address; the calls are /v1/track, identify, page, screen, group, alias, batch and import.",
+    );
+    browser::readable(&request, Ok(refusal(&error)))
+}
 
 /// What a path asks for.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +124,7 @@ impl Call {
 }
 
 /// Takes a message or a batch; answers after all of it is on disk.
-pub(super) async fn receive(
+async fn receive(
     request: HttpRequest,
     payload: web::Payload,
     bodies: web::Data<Bodies>,

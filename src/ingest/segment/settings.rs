@@ -17,7 +17,7 @@ const CACHE: &str = "public, max-age=300";
 pub struct PublicUrl(pub Url);
 
 /// Answers what analytics.js needs in order to load.
-pub(crate) async fn settings(
+pub(super) async fn settings(
     request: HttpRequest,
     catalog: web::Data<CatalogHandle>,
     public_url: web::Data<PublicUrl>,
