@@ -2,12 +2,12 @@
 //! in memory within bounds, and written in small groups. Costs an accepted request a copy of the first
 //! bytes of its body; a flood of refused ones grows neither the memory nor the writer's queue.
 
-use super::excerpt;
+use super::{excerpt, mask};
 use crate::error::{Error, FieldError, Kind, Result};
 use crate::event::Credential;
 use crate::http;
 use crate::id::{IdGenerator, WorkspaceId};
-use crate::store::rejects::{self, RefusedField, Reject, SNIPPET_BYTES, Snippet};
+use crate::store::rejects::{self, RefusedField, Reject, Snippet};
 use crate::store::writer::Writer;
 use crate::time::now_ms;
 use actix_web::HttpResponse;
@@ -265,7 +265,7 @@ impl Watch<'_> {
         let parsed = parse(body);
         self.body = match &parsed {
             Ok(_) => {
-                let head = body.get(..SNIPPET_BYTES).unwrap_or(body);
+                let head = body.get(..excerpt::HEAD_BYTES).unwrap_or(body);
                 Seen::Head(head.to_vec(), body.len())
             }
             Err(e) => self.refused(body, e.offset()),
@@ -374,11 +374,11 @@ impl Watch<'_> {
             source: self.credential.source,
             key: self.credential.key,
             at_ms: self.received_at_ms,
-            endpoint: cut(&self.endpoint.path),
+            endpoint: cut(&mask::masked(&self.endpoint.path)),
             key_header: self.endpoint.key_header.map(str::to_owned),
             status: rejected.status,
-            code: cut(rejected.code),
-            detail: cut(&rejected.detail),
+            code: cut(&mask::masked(rejected.code)),
+            detail: cut(&mask::masked_sentence(&rejected.detail)),
             errors: rejected.errors,
             rejected: (rejected.count > 0).then_some(rejected.count),
             offset,
@@ -406,9 +406,9 @@ fn is_refusal(error: &Error) -> bool {
 
 fn refused_field(pointer: &str, field: &FieldError) -> RefusedField {
     RefusedField {
-        pointer: cut(&format!("{pointer}{}", field.pointer)),
-        code: field.code.to_owned(),
-        detail: cut(&field.detail),
+        pointer: cut(&mask::masked(&format!("{pointer}{}", field.pointer))),
+        code: cut(&mask::masked(field.code)),
+        detail: cut(&mask::masked_sentence(&field.detail)),
     }
 }
 

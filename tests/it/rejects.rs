@@ -212,6 +212,48 @@ fn secrets_are_not_kept() {
 }
 
 #[test]
+fn no_part_of_a_refused_request_keeps_a_secret() {
+    let mut the = Box::new();
+    let key = the.tenant.key.clone();
+    let body = json!({
+        "privateKey": "canary-1", "secret key": "canary-2", "cookie": ["canary-3"], "userId": 7, "event": "A",
+        "headers": ["Authorization", "Bearer canary-4"], "keyboard": "qwerty", "sessions": 12,
+        "fields": [{"name": "password", "value": "canary-5"}], "at": "https://ann:canary-6@example.com/x",
+        "jwt inside": "a-eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnktNyI6MX0.canary-7",
+    });
+    the.refuse(body.to_string(), 422);
+    the.wait_for_rows(1);
+    let shown = the.newest(&the.ann()).exact_text();
+    for wanted in [
+        r#""keyboard":"qwerty""#,
+        r#""sessions":12"#,
+        r#""userId":7"#,
+        "@example.com/x",
+    ] {
+        assert!(shown.contains(wanted), "no {wanted} in {shown}");
+    }
+    // A whole key as a member's name, in a form, and as a trait's.
+    the.refuse(
+        json!({"event": "A", "userId": "u", (key.as_str()): 1}).to_string(),
+        422,
+    );
+    the.refuse(format!("event=A&note=%22{key}%22&pwd=canary-8"), 400);
+    let traits = json!({"userId": "u", "type": "identify", "timestamp": "2024-01-01T12:00:00Z",
+        "traits": {(format!("x{key}")): {"a": {}}}});
+    let answer = the.server.post(&key, traits.to_string());
+    assert_eq!(answer.status(), 422);
+    the.wait_for_rows(4);
+    the.server.process.kill();
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(the.data.path()).unwrap() {
+        kept.extend(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    let kept = String::from_utf8_lossy(&kept);
+    assert!(!kept.contains("canary-"), "a secret is in the file");
+    assert!(!kept.contains(&key[4..]), "the key is in the file");
+}
+
+#[test]
 fn a_batch_is_one_row_with_its_refused_events() {
     let the = Box::new();
     let good = json!({"event": "A", "userId": "u"});
