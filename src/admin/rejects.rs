@@ -7,7 +7,10 @@ use super::session::Visitor;
 use super::view::{CopyBlock, PAGE_ROWS, Section, Shell, When, cut_page};
 use crate::error::Error;
 use crate::id::RejectId;
-use crate::store::rejects::{self, KEPT_REJECTS, Reject, RejectRow, SNIPPET_BYTES, Snippet};
+use crate::store::rejects::{
+    self, Batch, KEPT_REJECTS, KEPT_REJECTS_WITHOUT_KEY, Recipe, Reject, RejectRow, Resend,
+    SNIPPET_BYTES, SenderPlace, Snippet,
+};
 use actix_web::web;
 use askama::Template;
 use serde::Deserialize;
@@ -96,7 +99,8 @@ struct Line {
     code: String,
     detail: String,
     status: u16,
-    rejected: Option<String>,
+    /// "2 of 7 events", where it was a batch.
+    batch: Option<String>,
     endpoint: String,
     sender: String,
     snippet: Shown,
@@ -110,7 +114,7 @@ impl Line {
             href: format!("{}/rejects/{}", visitor.base(), row.id),
             when: When::new(reject.at_ms, visitor.desk().now_ms),
             status: reject.status,
-            rejected: reject.rejected.map(number),
+            batch: reject.batch.map(of_events),
             sender,
             snippet: Shown::new(&reject.snippet).brief(),
             code: reject.code,
@@ -118,6 +122,15 @@ impl Line {
             endpoint: reject.endpoint,
         }
     }
+}
+
+fn of_events(batch: Batch) -> String {
+    let noun = if batch.events == 1 { "event" } else { "events" };
+    format!(
+        "{} of {} {noun}",
+        number(batch.rejected),
+        number(batch.events)
+    )
 }
 
 /// The source's name, and what its key begins with.
@@ -148,6 +161,7 @@ struct List {
     code: Option<String>,
     filter: String,
     kept: String,
+    kept_without_key: String,
     lost: Option<(String, When)>,
     is_first: bool,
     next: Option<String>,
@@ -183,6 +197,7 @@ pub(super) async fn list(visitor: Visitor, wanted: web::Query<Wanted>) -> Page {
         filter: code.as_deref().map_or_else(String::new, by_code),
         code,
         kept: number(KEPT_REJECTS),
+        kept_without_key: number(KEPT_REJECTS_WITHOUT_KEY),
         lost: loss.map(|(count, at_ms)| (number(count), When::new(at_ms, now_ms))),
         is_first: before.is_none(),
         next,
@@ -227,6 +242,8 @@ struct Show {
     has_body: bool,
     body: Shown,
     about_body: String,
+    /// What to know before the command is run.
+    hints: Vec<String>,
     curl: Option<CopyBlock>,
 }
 
@@ -263,6 +280,7 @@ pub(super) async fn show(visitor: Visitor, path: web::Path<(String, String)>) ->
         has_body: !reject.snippet.bytes.is_empty(),
         body: Shown::new(&reject.snippet),
         about_body: about_body(&reject.snippet),
+        hints: hints(reject),
         curl: curl(public_url, reject, row.key_prefix.as_deref())
             .map(|command| CopyBlock::new("the command", command)),
         line: Line::new(row, &visitor),
@@ -286,25 +304,106 @@ fn about_body(snippet: &Snippet) -> String {
     }
 }
 
+/// What there is to do before a request is sent again, or why it cannot be.
+fn hints(reject: &Reject) -> Vec<String> {
+    let recipe = match &reject.resend {
+        Resend::Stripe => {
+            let why = "Only Stripe can send it again, since it signs what it sends: resend the event from Stripe's dashboard.";
+            return vec![why.to_owned()];
+        }
+        Resend::Session => {
+            let why = "No command can send it again: a signed-in member's session let it in, and the page that posts it \
+                       names the workspace in the address. Mend the page, or post to /api/v1/events with an API key.";
+            return vec![why.to_owned()];
+        }
+        Resend::Command(recipe) => recipe,
+    };
+    let mut hints = Vec::new();
+    if reject.snippet.bytes.is_empty() {
+        return hints;
+    }
+    hints.push(match recipe.sender {
+        SenderPlace::Header(_) | SenderPlace::User => {
+            "Mend the body, and put the whole key in.".to_owned()
+        }
+        SenderPlace::Body | SenderPlace::PublicUser(_) => "Mend the body.".to_owned(),
+    });
+    if reject.snippet.body_bytes > SNIPPET_BYTES {
+        hints.push("Only a part of the body is kept: put the rest back.".to_owned());
+    }
+    let masked = |text: &[u8]| text.windows(3).any(|part| part == b"***");
+    let headers = recipe.headers.iter();
+    if masked(&reject.snippet.bytes)
+        || headers
+            .into_iter()
+            .any(|(_, value)| masked(value.as_bytes()))
+    {
+        hints.push("What is masked as *** must be put back, too.".to_owned());
+    }
+    hints.extend(reject.batch.and_then(about_stored));
+    hints
+}
+
+/// What becomes of the events of a batch that were stored when it is sent again.
+fn about_stored(batch: Batch) -> Option<String> {
+    let stored = batch.events - batch.rejected;
+    if stored <= 0 {
+        return None;
+    }
+    Some(if batch.unkeyed > 0 {
+        format!(
+            "Send the refused events alone: {} of those that were stored had neither a messageId nor an \
+             Idempotency-Key, and would be stored a second time.",
+            number(batch.unkeyed)
+        )
+    } else {
+        "The events that were stored have keys: sent again as they were, they are not stored a second time."
+            .to_owned()
+    })
+}
+
 /// A command that sends the body again. It is for a shell, and the body is a stranger's: everything in it
 /// stands between single quotes, and nothing in it is a control character.
 fn curl(public_url: &Url, reject: &Reject, key_prefix: Option<&str>) -> Option<String> {
+    let Resend::Command(recipe) = &reject.resend else {
+        return None;
+    };
     if reject.snippet.bytes.is_empty() {
         return None;
     }
-    let url = public_url.join(&reject.endpoint).ok()?;
-    let key = reject
-        .key_header
-        .as_deref()
-        .map_or_else(String::new, |header| {
-            let prefix = key_prefix.unwrap_or("");
-            format!(" \\\n  -H {}", quoted(&format!("{header}: {prefix}…")))
-        });
+    // The box may be served under a path.
+    let base = public_url.as_str().trim_end_matches('/');
+    let url = format!("{base}{}", reject.endpoint);
     Some(format!(
-        "curl -sS {}{key} \\\n  -H 'content-type: application/json' \\\n  --data-raw {}",
-        quoted(url.as_str()),
+        "curl -sS {}{} \\\n  --data-raw {}",
+        quoted(&url),
+        options(recipe, key_prefix),
         quoted(&text(&reject.snippet.bytes))
     ))
+}
+
+/// Who sends it, and the headers.
+fn options(recipe: &Recipe, key_prefix: Option<&str>) -> String {
+    let key = format!("{}…", key_prefix.unwrap_or(""));
+    let sender = match &recipe.sender {
+        SenderPlace::Body => None,
+        SenderPlace::Header(header) => Some(("-H", format!("{header}: {key}"))),
+        SenderPlace::User => Some(("-u", format!("{key}:"))),
+        SenderPlace::PublicUser(id) => Some(("-u", format!("{id}:"))),
+    };
+    let content_type = ("content-type", &*recipe.content_type);
+    let others = recipe
+        .headers
+        .iter()
+        .map(|(name, value)| (&**name, &**value));
+    let headers = others
+        .chain([content_type])
+        .map(|(name, value)| ("-H", format!("{name}: {value}")));
+    sender
+        .into_iter()
+        .chain(headers)
+        .map(|(option, value)| format!(" \\\n  {option} {}", quoted(&text(value.as_bytes()))))
+        .collect()
 }
 
 fn quoted(text: &str) -> String {
@@ -323,19 +422,23 @@ mod tests {
             key: None,
             at_ms: 0,
             endpoint: "/sse/webhook".to_owned(),
-            key_header: Some("x-api-key".to_owned()),
+            resend: Resend::Command(Recipe {
+                content_type: "application/x-ndjson".into(),
+                headers: vec![("idempotency-key".into(), "it's".to_owned())],
+                sender: SenderPlace::Header("x-api-key".into()),
+            }),
             status: 400,
             code: String::new(),
             detail: String::new(),
             errors: Vec::new(),
-            rejected: None,
+            batch: None,
             offset: None,
             snippet: Snippet {
                 bytes: b"@/etc/passwd'; rm -rf ~; '\x1b[201~\r\xff\n".to_vec(),
                 ..Snippet::default()
             },
         };
-        let url: Url = "https://box.example.com/".parse().unwrap();
+        let url: Url = "https://example.com/box/".parse().unwrap();
         let command = curl(&url, &reject, Some("pbk_abc")).unwrap();
         let body = "'@/etc/passwd'\\''; rm -rf ~; '\\''\u{FFFD}[201~\u{FFFD}\u{FFFD}\n'";
         assert!(
@@ -343,9 +446,21 @@ mod tests {
             "{command}"
         );
         assert!(command.starts_with(
-            "curl -sS 'https://box.example.com/sse/webhook' \\\n  -H 'x-api-key: pbk_abc…'"
+            "curl -sS 'https://example.com/box/sse/webhook' \\\n  -H 'x-api-key: pbk_abc…' \\\n  \
+             -H 'idempotency-key: it'\\''s' \\\n  -H 'content-type: application/x-ndjson' \\\n"
         ));
-        reject.snippet = Snippet::default();
+        reject.batch = Some(Batch {
+            rejected: 2,
+            events: 7,
+            unkeyed: 3,
+        });
+        let said = hints(&reject).join(" ");
+        assert!(said.contains("3 of those that were stored"), "{said}");
+        let whole = Snippet::default();
+        let snippet = std::mem::replace(&mut reject.snippet, whole);
+        assert!(curl(&url, &reject, None).is_none());
+        reject.snippet = snippet;
+        reject.resend = Resend::Stripe;
         assert!(curl(&url, &reject, None).is_none());
     }
 

@@ -84,7 +84,7 @@ async fn take(
         let catalog = catalog.current();
         let source = browser::named_source(&catalog, posted.source, "source")?;
         let credential = browser::credential(source, Verification::Unverified);
-        let endpoint = Endpoint::without_key("/collect");
+        let endpoint = Endpoint::new("/collect");
         let mut watch = rejects.watch(endpoint, credential, received_at_ms);
         let events = watch.read(&body, |_| {
             browser::check_origin(request, source)?;

@@ -1,33 +1,21 @@
 //! What is shown of a refused body: a part of it, around the byte where reading ended, with what looks like
 //! a secret masked. Bodies that are refused are often no JSON, so nothing here needs them to be.
 
-use crate::secret::{API_KEY_PREFIX, WEBHOOK_SECRET_PREFIX};
+use super::mask::{self, MASK};
 use crate::store::rejects::{SNIPPET_BYTES, Snippet};
 use std::ops::Range;
 
 /// Bytes that are kept in front of the place where reading ended, when the body is long.
 const BYTES_BEFORE: usize = SNIPPET_BYTES / 2;
-/// What stands for a secret.
-const MASK: &[u8] = b"***";
-/// A member whose name holds one of these, in any case and spelling, has its value masked.
-const SECRET_NAMES: [&str; 10] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "authorization",
-    "authhash",
-    "writekey",
-    "apikey",
-    "credential",
-];
+/// What is read of a body to show its beginning: what follows may say that something in it is a secret.
+pub(super) const HEAD_BYTES: usize = 2 * SNIPPET_BYTES;
 
 /// The part of `body` around `offset`, or its first bytes.
 pub(super) fn of(body: &[u8], offset: Option<usize>) -> Snippet {
     let window = window(body, offset);
     // From the very beginning: what is masked may begin in front of the window.
-    let secrets = secrets(body.get(..window.end).unwrap_or(body));
+    let read = window.end.saturating_add(HEAD_BYTES - SNIPPET_BYTES);
+    let secrets = mask::secrets(body.get(..read).unwrap_or(body));
     let mut bytes = Vec::with_capacity(window.len());
     let mut mark = None;
     let mut secrets = secrets.into_iter().peekable();
@@ -40,7 +28,7 @@ pub(super) fn of(body: &[u8], offset: Option<usize>) -> Snippet {
             mark = Some(bytes.len());
         }
         match masked {
-            Some(_) => bytes.extend_from_slice(MASK),
+            Some(_) => bytes.extend_from_slice(MASK.as_bytes()),
             None => bytes.extend(body.get(at).filter(|_| at < window.end)),
         }
         at = next;
@@ -73,140 +61,6 @@ fn window(body: &[u8], offset: Option<usize>) -> Range<usize> {
         }
     }
     start..end
-}
-
-/// Where secrets stand: the values of members that are named like one, and our own keys anywhere.
-fn secrets(body: &[u8]) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut word = String::new();
-    let mut at = 0;
-    while at < body.len() {
-        let end = read_word(body, at, &mut word);
-        if end == at {
-            at += 1;
-            continue;
-        }
-        let rest = body.get(at..).unwrap_or_default();
-        let secret = if rest.starts_with(API_KEY_PREFIX.as_bytes())
-            || rest.starts_with(WEBHOOK_SECRET_PREFIX.as_bytes())
-        {
-            let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+/=".contains(byte);
-            let len = rest.iter().take_while(|byte| is_of_it(byte)).count();
-            Some(at..at + len)
-        } else if SECRET_NAMES.iter().any(|name| word.contains(name)) {
-            value_after(body, end)
-        } else {
-            None
-        };
-        at = end;
-        if let Some(secret) = secret {
-            at = at.max(secret.end);
-            found.push(secret);
-        }
-    }
-    found
-}
-
-/// Reads a run of letters and digits, what a member's name is made of, in quotes or not: into `word` in
-/// lower case, escapes undone. Says where it ends.
-fn read_word(body: &[u8], start: usize, word: &mut String) -> usize {
-    word.clear();
-    let mut end = start;
-    while let Some(byte) = body.get(end) {
-        match byte {
-            b'_' | b'-' | b'.' | b'$' => end += 1,
-            // A body of two bytes a character has these between its letters.
-            0 if end > start => end += 1,
-            byte if byte.is_ascii_alphanumeric() => {
-                word.push(char::from(byte.to_ascii_lowercase()));
-                end += 1;
-            }
-            b'\\' => match escaped_letter(body, end) {
-                Some(letter) => {
-                    word.push(letter);
-                    end += 6;
-                }
-                None => break,
-            },
-            _ => break,
-        }
-    }
-    end
-}
-
-/// The letter or digit of a `\u00XX` escape.
-fn escaped_letter(body: &[u8], at: usize) -> Option<char> {
-    let digits = body.get(at..at + 6)?.strip_prefix(b"\\u00")?;
-    let code = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    code.is_ascii_alphanumeric()
-        .then(|| char::from(code.to_ascii_lowercase()))
-}
-
-/// The value behind a name that ends at `end`: behind a colon or an equals sign, quoted or not.
-fn value_after(body: &[u8], end: usize) -> Option<Range<usize>> {
-    let is_between = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, 0 | b'\\');
-    let skip = |mut at: usize, more: &[u8]| {
-        while body
-            .get(at)
-            .is_some_and(|byte| is_between(*byte) || more.contains(byte))
-        {
-            at += 1;
-        }
-        at
-    };
-    let sign = skip(end, b"\"'");
-    if !matches!(body.get(sign)?, b':' | b'=') {
-        return None;
-    }
-    let start = skip(sign + 1, b">");
-    let range = match body.get(start)? {
-        quote @ (b'"' | b'\'') => {
-            // In a text that holds JSON the quotes themselves are escaped.
-            let is_nested = body.get(start.wrapping_sub(1)) == Some(&b'\\');
-            start + 1..quoted_end(body, start + 1, *quote, is_nested)
-        }
-        b'{' | b'[' => start..nested_end(body, start),
-        _ => {
-            let is_end = |byte: &u8| b",}]&\r\n\"'".contains(byte);
-            let rest = body.get(start..)?;
-            start..start + rest.iter().position(is_end).unwrap_or(rest.len())
-        }
-    };
-    (!range.is_empty()).then_some(range)
-}
-
-/// Where a quoted text ends: at its quote, or with the body.
-fn quoted_end(body: &[u8], start: usize, quote: u8, is_nested: bool) -> usize {
-    let mut at = start;
-    while let Some(byte) = body.get(at) {
-        match byte {
-            byte if *byte == quote => return at,
-            b'\\' if !is_nested => at += 2,
-            _ => at += 1,
-        }
-    }
-    body.len()
-}
-
-/// Where an object or array ends: behind its bracket, or with the body.
-fn nested_end(body: &[u8], start: usize) -> usize {
-    let mut depth = 0usize;
-    let mut at = start;
-    while let Some(byte) = body.get(at) {
-        at += 1;
-        match byte {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return at;
-                }
-            }
-            b'"' => at = quoted_end(body, at, b'"', false) + 1,
-            _ => {}
-        }
-    }
-    body.len()
 }
 
 #[cfg(test)]
@@ -247,7 +101,7 @@ mod tests {
             ("authorization: Bearer abc\nb", "authorization: ***\nb"),
             (
                 r#"{"log":"{\"secret\":\"hunter2\",\"b\":2}"}"#,
-                r#"{"log":"{\"secret\":\"***",\"b\":2}"}"#,
+                r#"{"log":"{\"secret\":\"***\",\"b\":2}"}"#,
             ),
             (
                 r#"{"note":"my key is pbk_abc-DEF_1 ok"}"#,

@@ -11,6 +11,10 @@ use std::borrow::Cow;
 
 /// So many refusals of one event are named; a body of nothing but wrong fields gets no endless answer.
 const MAX_REFUSALS: usize = 20;
+/// Characters of a member's name in a pointer: what has a longer one is no field, and hears not all of it.
+const MAX_NAME_CHARS: usize = 100;
+/// Characters of a member's name in a sentence, enough to recognise it by.
+const MAX_SAID_CHARS: usize = 40;
 
 /// What is wrong with an event, field by field.
 #[derive(Debug, Default)]
@@ -88,9 +92,28 @@ pub(super) fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| raw.get() != "null")
 }
 
-/// A member's name inside a pointer, where two characters are escaped (RFC 6901).
+/// A member's name inside a pointer, where two characters are escaped (RFC 6901); of a long one, its
+/// beginning and an ellipsis.
 pub(super) fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+    start_of(name, MAX_NAME_CHARS)
+        .replace('~', "~0")
+        .replace('/', "~1")
+}
+
+/// What is said of a member that is no field; the first time, `known` says which there are.
+pub(super) fn no_such_field(name: &str, known: Option<&str>) -> String {
+    let name = start_of(name, MAX_SAID_CHARS);
+    match known {
+        Some(known) => format!("There is no field {name}; {known}."),
+        None => format!("There is no field {name}."),
+    }
+}
+
+fn start_of(name: &str, chars: usize) -> Cow<'_, str> {
+    match name.char_indices().nth(chars) {
+        None => Cow::Borrowed(name),
+        Some((end, _)) => Cow::Owned(format!("{}…", name.get(..end).unwrap_or(""))),
+    }
 }
 
 /// The text of a JSON string, borrowed where it has no escapes.
@@ -149,6 +172,8 @@ impl<'a> Members<'a> {
     ) -> ([Option<&'a RawValue>; N], Refused) {
         let mut values = [None; N];
         let mut refused = Refused::default();
+        // The fields are named once.
+        let mut known = Some(format!("the fields are {}", names.join(", ")));
         for (name, value) in self.0 {
             match names.iter().position(|known| *known == name) {
                 Some(at) if values[at].is_none() => values[at] = Some(value),
@@ -157,10 +182,7 @@ impl<'a> Members<'a> {
                     refused.add(&name, "duplicate_field", detail);
                 }
                 None => {
-                    // Enough to recognise it by; the pointer has it whole.
-                    let start: String = name.chars().take(40).collect();
-                    let known = names.join(", ");
-                    let detail = format!("There is no field {start}; the fields are {known}.");
+                    let detail = no_such_field(&name, known.take().as_deref());
                     refused.add(&escaped(&name), "unknown_field", detail);
                 }
             }

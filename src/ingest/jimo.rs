@@ -26,8 +26,6 @@ const ADMISSION: Admission = Admission {
     scopes: &[Scope::WriteEvents],
 };
 
-const ENDPOINT: Endpoint = Endpoint::with_api_key("/sse/webhook");
-
 const NAMES: FieldNames = FieldNames {
     kind: "type",
     name: "event",
@@ -56,7 +54,8 @@ pub(super) async fn receive(
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
-    let mut watch = rejects.watch(ENDPOINT, credential, received_at_ms);
+    let endpoint = Endpoint::with_key_in("/sse/webhook", "x-api-key");
+    let mut watch = rejects.watch(endpoint, credential, received_at_ms);
     let body = bodies.event(&request, payload).await;
     let answer = take(body, &credential, received_at_ms, &acceptor, &mut watch).await;
     watch.finish(&answer);

@@ -9,6 +9,7 @@ mod excerpt;
 mod fields;
 mod funnelfizz;
 mod jimo;
+mod mask;
 mod native;
 mod quota;
 mod rejects;

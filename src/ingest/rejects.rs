@@ -2,15 +2,18 @@
 //! in memory within bounds, and written in small groups. Costs an accepted request a copy of the first
 //! bytes of its body; a flood of refused ones grows neither the memory nor the writer's queue.
 
-use super::excerpt;
+use super::{excerpt, mask};
 use crate::error::{Error, FieldError, Kind, Result};
 use crate::event::Credential;
 use crate::http;
 use crate::id::{IdGenerator, WorkspaceId};
-use crate::store::rejects::{self, RefusedField, Reject, SNIPPET_BYTES, Snippet};
+use crate::store::rejects::{
+    self, Batch, Recipe, RefusedField, Reject, Resend, SenderPlace, Snippet,
+};
 use crate::store::writer::Writer;
 use crate::time::now_ms;
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use rusqlite::Connection;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -28,7 +31,7 @@ const MAX_TEXT_CHARS: usize = 400;
 pub struct RejectLimits {
     /// Refused requests that may wait to be written, in all.
     pub waiting: usize,
-    /// Those of one workspace.
+    /// Those of one workspace with a key, and those without.
     pub waiting_of_workspace: usize,
     /// Rows in one transaction.
     pub group: usize,
@@ -37,8 +40,12 @@ pub struct RejectLimits {
 }
 
 impl RejectLimits {
-    fn allow(&self, taken: usize, of_workspace: usize) -> bool {
-        taken < self.waiting && of_workspace < self.waiting_of_workspace
+    /// Whether there is room for one more of this ring.
+    fn allow(&self, waiting: &Waiting, ring: Ring) -> bool {
+        let of_ring = waiting.taken_of_ring.get(&ring).copied().unwrap_or(0);
+        // Strangers leave half of the places to those with a key.
+        let has_place = ring.has_key || waiting.taken_without_key < self.waiting / 2;
+        has_place && waiting.taken < self.waiting && of_ring < self.waiting_of_workspace
     }
 }
 
@@ -50,11 +57,36 @@ pub struct Rejects {
     grew: Notify,
 }
 
+/// Those that displace each other, and no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Ring {
+    workspace: WorkspaceId,
+    has_key: bool,
+}
+
+impl Ring {
+    fn of(credential: &Credential) -> Self {
+        Self {
+            workspace: credential.workspace,
+            has_key: credential.key.is_some(),
+        }
+    }
+
+    fn of_reject(reject: &Reject) -> Self {
+        Self {
+            workspace: reject.workspace,
+            has_key: reject.key.is_some(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     /// Places that are taken, some of them for requests that are still being looked at.
     taken: usize,
-    taken_of_workspace: HashMap<WorkspaceId, usize>,
+    /// Those of them without a key.
+    taken_without_key: usize,
+    taken_of_ring: HashMap<Ring, usize>,
     queue: VecDeque<Reject>,
     lost: HashMap<WorkspaceId, i64>,
 }
@@ -64,33 +96,55 @@ struct Waiting {
 pub(super) struct Endpoint {
     /// The path, as the caller wrote it where it has parts that differ.
     pub(super) path: Cow<'static, str>,
-    /// The header in which an API key stands alone, where there is one.
-    pub(super) key_header: Option<&'static str>,
+    /// How what was posted can be posted again.
+    resend: Resend,
 }
 
 impl Endpoint {
-    /// A path to which no API key is sent.
-    pub(super) fn without_key(path: impl Into<Cow<'static, str>>) -> Self {
+    /// A path to which JSON is posted that says who sends it.
+    pub(super) fn new(path: impl Into<Cow<'static, str>>) -> Self {
+        Self::sent_by(path, SenderPlace::Body)
+    }
+
+    /// A path to which JSON is posted with an API key in a header.
+    pub(super) fn with_key_in(path: &'static str, header: &'static str) -> Self {
+        Self::sent_by(path, SenderPlace::Header(Cow::Borrowed(header)))
+    }
+
+    /// A path to which JSON is posted by who stands in that place.
+    pub(super) fn sent_by(path: impl Into<Cow<'static, str>>, sender: SenderPlace) -> Self {
         Self {
             path: path.into(),
-            key_header: None,
+            resend: Resend::Command(Recipe {
+                content_type: Cow::Borrowed("application/json"),
+                headers: Vec::new(),
+                sender,
+            }),
         }
     }
 
-    /// A path with keys in a header of its own.
-    pub(super) fn with_key_in(path: &'static str, header: &'static str) -> Self {
+    /// A path to which nobody can post the same again by hand.
+    pub(super) fn without_command(path: impl Into<Cow<'static, str>>, resend: Resend) -> Self {
         Self {
-            path: Cow::Borrowed(path),
-            key_header: Some(header),
+            path: path.into(),
+            resend,
         }
     }
 
-    /// A path that is always the same, with keys in `x-api-key`.
-    pub(super) const fn with_api_key(path: &'static str) -> Self {
-        Self {
-            path: Cow::Borrowed(path),
-            key_header: Some("x-api-key"),
+    /// The same for a body of another type.
+    pub(super) fn of_type(mut self, content_type: &'static str) -> Self {
+        if let Resend::Command(recipe) = &mut self.resend {
+            recipe.content_type = Cow::Borrowed(content_type);
         }
+        self
+    }
+
+    /// The same with one more header.
+    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        if let Resend::Command(recipe) = &mut self.resend {
+            recipe.headers.push((Cow::Borrowed(name), value.into()));
+        }
+        self
     }
 }
 
@@ -119,7 +173,7 @@ enum Seen {
 /// Some events of a batch.
 #[derive(Debug)]
 struct RejectedEvents {
-    count: i64,
+    batch: Option<Batch>,
     status: u16,
     code: &'static str,
     detail: String,
@@ -191,24 +245,20 @@ impl Rejects {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_room(&self, workspace: WorkspaceId) -> bool {
-        let waiting = self.lock();
-        let of_workspace = waiting.taken_of_workspace.get(&workspace);
-        self.limits
-            .allow(waiting.taken, of_workspace.copied().unwrap_or(0))
+    fn has_room(&self, ring: Ring) -> bool {
+        self.limits.allow(&self.lock(), ring)
     }
 
     /// Takes a place, or counts what has none.
-    fn take_place(&self, workspace: WorkspaceId) -> bool {
+    fn take_place(&self, ring: Ring) -> bool {
         let mut waiting = self.lock();
-        let waiting = &mut *waiting;
-        let of_workspace = waiting.taken_of_workspace.entry(workspace).or_default();
-        let has_room = self.limits.allow(waiting.taken, *of_workspace);
+        let has_room = self.limits.allow(&waiting, ring);
         if has_room {
             waiting.taken += 1;
-            *of_workspace += 1;
+            waiting.taken_without_key += usize::from(!ring.has_key);
+            *waiting.taken_of_ring.entry(ring).or_default() += 1;
         } else {
-            *waiting.lost.entry(workspace).or_default() += 1;
+            *waiting.lost.entry(ring.workspace).or_default() += 1;
         }
         has_room
     }
@@ -224,11 +274,13 @@ impl Rejects {
         let group: Vec<_> = waiting.queue.drain(..len).collect();
         waiting.taken -= group.len();
         for reject in &group {
-            if let Some(taken) = waiting.taken_of_workspace.get_mut(&reject.workspace) {
+            let ring = Ring::of_reject(reject);
+            waiting.taken_without_key -= usize::from(!ring.has_key);
+            if let Some(taken) = waiting.taken_of_ring.get_mut(&ring) {
                 *taken -= 1;
             }
         }
-        waiting.taken_of_workspace.retain(|_, taken| *taken > 0);
+        waiting.taken_of_ring.retain(|_, taken| *taken > 0);
         (group, waiting.lost.drain().collect())
     }
 }
@@ -242,9 +294,9 @@ fn write(
     for reject in group {
         rejects::insert(connection, ids.next(reject.at_ms), reject)?;
     }
-    let workspaces: HashSet<_> = group.iter().map(|reject| reject.workspace).collect();
-    for workspace in workspaces {
-        rejects::trim(connection, workspace, group.len())?;
+    let rings: HashSet<_> = group.iter().map(Ring::of_reject).collect();
+    for ring in rings {
+        rejects::trim(connection, ring.workspace, ring.has_key, group.len())?;
     }
     for (workspace, count) in lost {
         rejects::add_loss(connection, *workspace, *count, now_ms())?;
@@ -265,7 +317,7 @@ impl Watch<'_> {
         let parsed = parse(body);
         self.body = match &parsed {
             Ok(_) => {
-                let head = body.get(..SNIPPET_BYTES).unwrap_or(body);
+                let head = body.get(..excerpt::HEAD_BYTES).unwrap_or(body);
                 Seen::Head(head.to_vec(), body.len())
             }
             Err(e) => self.refused(body, e.offset()),
@@ -286,7 +338,7 @@ impl Watch<'_> {
 
     /// What is shown of a body, unless there is no room for it: then a flood costs next to nothing.
     fn refused(&self, body: &[u8], offset: Option<usize>) -> Seen {
-        if self.rejects.has_room(self.credential.workspace) {
+        if self.rejects.has_room(Ring::of(&self.credential)) {
             Seen::Refused(excerpt::of(body, offset))
         } else {
             Seen::Nothing
@@ -294,10 +346,12 @@ impl Watch<'_> {
     }
 
     /// Notes the events of a batch that were refused, in order, each with its place in the body; `status`
-    /// is that of the answer.
+    /// is that of the answer, and of the batch's events `unkeyed` were stored without a key.
     pub(super) fn reject_events<'e>(
         &mut self,
         status: u16,
+        events: usize,
+        unkeyed: usize,
         refused: impl Iterator<Item = (String, &'e Error)>,
     ) {
         let mut refused = refused.filter(|(_, error)| is_refusal(error)).peekable();
@@ -317,8 +371,13 @@ impl Watch<'_> {
                     .map(|field| refused_field(&pointer, field)),
             );
         }
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.rejected = Some(RejectedEvents {
-            count,
+            batch: Some(Batch {
+                rejected: count,
+                events: number(events),
+                unkeyed: number(unkeyed),
+            }),
             status,
             code,
             detail,
@@ -329,12 +388,21 @@ impl Watch<'_> {
     /// Hears the answer, and keeps the request if it refuses it, or some of its events. What the box itself
     /// could not do is no fault of the request.
     pub(super) fn finish(self, answer: &Result<HttpResponse>) {
+        self.finish_as(answer, http::status);
+    }
+
+    /// As [`Watch::finish`], in a dialect with statuses of its own.
+    pub(super) fn finish_as(
+        self,
+        answer: &Result<HttpResponse>,
+        status: impl Fn(Kind) -> StatusCode,
+    ) {
         match answer {
             Err(error) if is_refusal(error) => {
                 let fields = error.field_errors().iter().take(MAX_FIELDS);
                 let rejected = RejectedEvents {
-                    count: 0,
-                    status: http::status(error.kind()).as_u16(),
+                    batch: None,
+                    status: status(error.kind()).as_u16(),
                     code: error.code(),
                     detail: error.message().to_owned(),
                     errors: fields.map(|field| refused_field("", field)).collect(),
@@ -353,7 +421,7 @@ impl Watch<'_> {
 
     fn keep(self, rejected: RejectedEvents, offset: Option<usize>) {
         // Before anything is made of it, so that a flood costs next to nothing.
-        if !self.rejects.take_place(self.credential.workspace) {
+        if !self.rejects.take_place(Ring::of(&self.credential)) {
             return;
         }
         let snippet = match self.body {
@@ -374,13 +442,13 @@ impl Watch<'_> {
             source: self.credential.source,
             key: self.credential.key,
             at_ms: self.received_at_ms,
-            endpoint: cut(&self.endpoint.path),
-            key_header: self.endpoint.key_header.map(str::to_owned),
+            endpoint: cut(&mask::masked(&self.endpoint.path)),
+            resend: without_secrets(self.endpoint.resend),
             status: rejected.status,
-            code: cut(rejected.code),
-            detail: cut(&rejected.detail),
+            code: cut(&mask::masked(rejected.code)),
+            detail: cut(&mask::masked_sentence(&rejected.detail)),
             errors: rejected.errors,
-            rejected: (rejected.count > 0).then_some(rejected.count),
+            batch: rejected.batch,
             offset,
             snippet,
         });
@@ -404,11 +472,21 @@ fn is_refusal(error: &Error) -> bool {
     }
 }
 
+/// The headers of a command, as anybody may see them.
+fn without_secrets(mut resend: Resend) -> Resend {
+    if let Resend::Command(recipe) = &mut resend {
+        for (_, value) in &mut recipe.headers {
+            *value = mask::masked(value).into_owned();
+        }
+    }
+    resend
+}
+
 fn refused_field(pointer: &str, field: &FieldError) -> RefusedField {
     RefusedField {
-        pointer: cut(&format!("{pointer}{}", field.pointer)),
-        code: field.code.to_owned(),
-        detail: cut(&field.detail),
+        pointer: cut(&mask::masked(&format!("{pointer}{}", field.pointer))),
+        code: cut(&mask::masked(field.code)),
+        detail: cut(&mask::masked_sentence(&field.detail)),
     }
 }
 

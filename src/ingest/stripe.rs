@@ -15,6 +15,7 @@ use crate::normalize::{MAX_EVENT_BYTES, MAX_IDENTIFIER_BYTES, normalize};
 use crate::secret::SecretBytes;
 use crate::signature::is_hex_hmac;
 use crate::store::catalog::{Catalog, CatalogHandle};
+use crate::store::rejects::Resend;
 use crate::time::now_ms;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,7 @@ pub(super) async fn receive(
         .await?;
     signature.check(&secret, &body, received_at_ms.div_euclid(1_000))?;
     // What was not signed by Stripe is nobody's that is known, and is not kept.
-    let endpoint = Endpoint::without_key(format!("/in/stripe/{source}"));
+    let endpoint = Endpoint::without_command(format!("/in/stripe/{source}"), Resend::Stripe);
     let mut watch = rejects.watch(endpoint, credential, received_at_ms);
     let answer = take(&body, &credential, received_at_ms, &acceptor, &mut watch).await;
     watch.finish(&answer);

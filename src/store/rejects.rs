@@ -5,9 +5,12 @@ use crate::error::{Error, Result};
 use crate::id::{ApiKeyId, RejectId, SourceId, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
-/// So many refused requests of a workspace are kept (wire.md, "Errors").
+/// So many refused requests with an API key of a workspace are kept (wire.md, "Errors").
 pub const KEPT_REJECTS: i64 = 1_000;
+/// So many without: who sends them may be anybody, and displaces no others.
+pub const KEPT_REJECTS_WITHOUT_KEY: i64 = 200;
 /// So many bytes of a refused body are kept.
 pub const SNIPPET_BYTES: usize = 4_096;
 /// So many different reasons are counted for the page.
@@ -39,6 +42,54 @@ pub struct RefusedField {
     pub detail: String,
 }
 
+/// Whether a command can send a request again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resend {
+    /// It can, with these.
+    Command(Recipe),
+    /// It cannot: only Stripe can sign it.
+    Stripe,
+    /// It cannot: a member's session was what let it in.
+    Session,
+}
+
+/// What a command needs beside the address and the body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The body's type.
+    pub content_type: Cow<'static, str>,
+    /// More headers, none of them secret: names and values.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    /// Where who sends it is said.
+    pub sender: SenderPlace,
+}
+
+/// Where a request says who sends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SenderPlace {
+    /// In the body, by a public id.
+    Body,
+    /// By an API key in this header.
+    Header(Cow<'static, str>),
+    /// By an API key as the user name of Basic authentication.
+    User,
+    /// By this public id as that user name.
+    PublicUser(String),
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// How many of its events were refused.
+    pub rejected: i64,
+    /// How many events it had.
+    pub events: i64,
+    /// How many of them were stored without a key, so that they are stored once more when they come again.
+    pub unkeyed: i64,
+}
+
 /// A refused request.
 #[derive(Debug, Clone)]
 pub struct Reject {
@@ -52,8 +103,8 @@ pub struct Reject {
     pub at_ms: i64,
     /// The path that was posted to.
     pub endpoint: String,
-    /// The header in which a key stands there.
-    pub key_header: Option<String>,
+    /// How it can be sent again.
+    pub resend: Resend,
     /// The answer's status.
     pub status: u16,
     /// The reason, for machines.
@@ -62,8 +113,8 @@ pub struct Reject {
     pub detail: String,
     /// The first refused fields.
     pub errors: Vec<RefusedField>,
-    /// How many events of a batch were refused; `None` is the whole request.
-    pub rejected: Option<i64>,
+    /// Of a batch that was taken in parts, these; `None` is the whole request.
+    pub batch: Option<Batch>,
     /// The byte of the body at which reading it ended.
     pub offset: Option<usize>,
     /// What there is to see of the body.
@@ -76,11 +127,13 @@ pub struct Reject {
 /// When the file refuses.
 pub fn insert(connection: &Connection, id: RejectId, reject: &Reject) -> Result<()> {
     let errors = serde_json::to_string(&reject.errors).unwrap_or_else(|_| "[]".to_owned());
+    let resend = serde_json::to_string(&reject.resend)
+        .map_err(|e| Error::internal(anyhow::Error::new(e)))?;
     connection
         .prepare_cached(
-            "INSERT INTO reject (id, workspace_id, source_id, key_id, endpoint, key_header, status, code, detail,
-                errors, rejected, body_bytes, error_offset, snippet, snippet_start, snippet_mark, is_whole)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+            "INSERT INTO reject (id, workspace_id, source_id, key_id, endpoint, resend, status, code, detail,
+                errors, rejected, events, unkeyed, body_bytes, error_offset, snippet, snippet_start, snippet_mark, is_whole)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             id,
@@ -88,12 +141,14 @@ pub fn insert(connection: &Connection, id: RejectId, reject: &Reject) -> Result<
             reject.source,
             reject.key,
             reject.endpoint,
-            reject.key_header,
+            resend,
             reject.status,
             reject.code,
             reject.detail,
             errors,
-            reject.rejected,
+            reject.batch.map(|batch| batch.rejected),
+            reject.batch.map(|batch| batch.events),
+            reject.batch.map(|batch| batch.unkeyed),
             number(reject.snippet.body_bytes),
             reject.offset.map(number),
             reject.snippet.bytes,
@@ -104,16 +159,29 @@ pub fn insert(connection: &Connection, id: RejectId, reject: &Reject) -> Result<
     Ok(())
 }
 
-/// Takes the oldest refused requests of a workspace away, `limit` at most, until [`KEPT_REJECTS`] are left.
+/// Takes the oldest refused requests of a workspace with a key, or those without, away, `limit` at most, until
+/// [`KEPT_REJECTS`] or [`KEPT_REJECTS_WITHOUT_KEY`] are left.
 ///
 /// # Errors
 /// When the file refuses.
-pub fn trim(connection: &Connection, workspace: WorkspaceId, limit: usize) -> Result<usize> {
-    Ok(connection
-        .prepare_cached(
-            "DELETE FROM reject WHERE id IN (SELECT id FROM reject WHERE workspace_id = ?1 ORDER BY id DESC LIMIT ?3 OFFSET ?2)",
-        )?
-        .execute(params![workspace, KEPT_REJECTS, number(limit)])?)
+pub fn trim(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    has_key: bool,
+    limit: usize,
+) -> Result<usize> {
+    let (mut statement, kept) = if has_key {
+        let statement = connection.prepare_cached(
+            "DELETE FROM reject WHERE id IN (SELECT id FROM reject WHERE workspace_id = ?1 AND key_id IS NOT NULL ORDER BY id DESC LIMIT ?3 OFFSET ?2)",
+        )?;
+        (statement, KEPT_REJECTS)
+    } else {
+        let statement = connection.prepare_cached(
+            "DELETE FROM reject WHERE id IN (SELECT id FROM reject WHERE workspace_id = ?1 AND key_id IS NULL ORDER BY id DESC LIMIT ?3 OFFSET ?2)",
+        )?;
+        (statement, KEPT_REJECTS_WITHOUT_KEY)
+    };
+    Ok(statement.execute(params![workspace, kept, number(limit)])?)
 }
 
 /// Adds to the number of refusals of a workspace that came too fast to be kept.
@@ -158,25 +226,37 @@ pub struct RejectRow {
     pub key_prefix: Option<String>,
 }
 
-const COLUMNS: &str = "SELECT r.id, r.workspace_id, r.source_id, r.key_id, r.endpoint, r.key_header, r.status, r.code, r.detail,
-        r.errors, r.rejected, r.body_bytes, r.error_offset, r.snippet, r.snippet_start, r.snippet_mark, r.is_whole,
+const COLUMNS: &str = "SELECT r.id, r.workspace_id, r.source_id, r.key_id, r.endpoint, r.resend, r.status, r.code, r.detail,
+        r.errors, r.rejected, r.events, r.unkeyed, r.body_bytes, r.error_offset, r.snippet, r.snippet_start, r.snippet_mark, r.is_whole,
         k.prefix AS key_prefix
      FROM reject r LEFT JOIN api_key k ON k.id = r.key_id";
 
 fn reject_row(row: &Row<'_>) -> rusqlite::Result<RejectRow> {
     let id: RejectId = row.get("id")?;
+    let rejected: Option<i64> = row.get("rejected")?;
+    let batch = match rejected {
+        Some(rejected) => Some(Batch {
+            rejected,
+            events: row.get("events")?,
+            unkeyed: row.get("unkeyed")?,
+        }),
+        None => None,
+    };
+    let resend = serde_json::from_str(&row.get::<_, String>("resend")?).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
+    })?;
     let reject = Reject {
         workspace: row.get("workspace_id")?,
         source: row.get("source_id")?,
         key: row.get("key_id")?,
         at_ms: id.unix_ms(),
         endpoint: row.get("endpoint")?,
-        key_header: row.get("key_header")?,
+        resend,
         status: row.get("status")?,
         code: row.get("code")?,
         detail: row.get("detail")?,
         errors: serde_json::from_str(&row.get::<_, String>("errors")?).unwrap_or_default(),
-        rejected: row.get("rejected")?,
+        batch,
         offset: row.get::<_, Option<i64>>("error_offset")?.map(size),
         snippet: Snippet {
             body_bytes: size(row.get("body_bytes")?),

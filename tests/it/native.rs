@@ -1166,3 +1166,41 @@ fn duplicates_over_50_connections_restarts_and_kills_are_one_event() {
     );
     assert_eq!(data.rows("event"), 1);
 }
+
+#[test]
+fn the_answer_to_nothing_but_wrong_fields_is_no_flood() {
+    let (_data, tenant, server) = Data::served();
+    let fields: Vec<_> = (0..20).map(|n| format!(r#""x{n}":1"#)).collect();
+    let event = format!("{{{}}}", fields.join(","));
+    let batch = format!(r#"{{"events":[{}]}}"#, vec![event; 1_000].join(","));
+    let response = server
+        .native(&tenant.key)
+        .body(batch.clone())
+        .send()
+        .unwrap();
+    assert_eq!(response.status(), 422);
+    let answer = response.text().unwrap();
+    let bound = 4 * batch.len();
+    assert!(
+        answer.len() < bound,
+        "{} bytes for {}",
+        answer.len(),
+        batch.len()
+    );
+    // Each is told why, and of the first all that is.
+    assert!(answer.contains("/events/999/x0"));
+    assert!(answer.contains("/events/0/x19"));
+
+    let body = format!(
+        r#"{{"event":"A","userId":"u","{}/":1,"y":1}}"#,
+        "n".repeat(1_000_000)
+    );
+    let (status, problem) = server.post_native(&tenant.key, body);
+    assert_eq!(status, 422);
+    let errors = problem["errors"].as_array().unwrap();
+    assert_eq!(errors[0]["pointer"], format!("/{}…", "n".repeat(100)));
+    assert!(problem.to_string().len() < 2_000, "{problem}");
+    let named = problem.to_string().matches("customerId").count();
+    // In the detail of the whole, and in that of the first field.
+    assert_eq!(named, 2, "{problem}");
+}

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 /// So many refused requests of a workspace are kept.
 const KEPT: i64 = 1_000;
+/// And so many of those without a key.
+const KEPT_WITHOUT_KEY: i64 = 200;
 const PAGE_ROWS: usize = 50;
+const SITE: &str = "https://shop.example.com";
 
 struct Box {
     data: Data,
@@ -212,6 +215,48 @@ fn secrets_are_not_kept() {
 }
 
 #[test]
+fn no_part_of_a_refused_request_keeps_a_secret() {
+    let mut the = Box::new();
+    let key = the.tenant.key.clone();
+    let body = json!({
+        "privateKey": "canary-1", "secret key": "canary-2", "cookie": ["canary-3"], "userId": 7, "event": "A",
+        "headers": ["Authorization", "Bearer canary-4"], "keyboard": "qwerty", "sessions": 12,
+        "fields": [{"name": "password", "value": "canary-5"}], "at": "https://ann:canary-6@example.com/x",
+        "jwt inside": "a-eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnktNyI6MX0.canary-7",
+    });
+    the.refuse(body.to_string(), 422);
+    the.wait_for_rows(1);
+    let shown = the.newest(&the.ann()).exact_text();
+    for wanted in [
+        r#""keyboard":"qwerty""#,
+        r#""sessions":12"#,
+        r#""userId":7"#,
+        "@example.com/x",
+    ] {
+        assert!(shown.contains(wanted), "no {wanted} in {shown}");
+    }
+    // A whole key as a member's name, in a form, and as a trait's.
+    the.refuse(
+        json!({"event": "A", "userId": "u", (key.as_str()): 1}).to_string(),
+        422,
+    );
+    the.refuse(format!("event=A&note=%22{key}%22&pwd=canary-8"), 400);
+    let traits = json!({"userId": "u", "type": "identify", "timestamp": "2024-01-01T12:00:00Z",
+        "traits": {(format!("x{key}")): {"a": {}}}});
+    let answer = the.server.post(&key, traits.to_string());
+    assert_eq!(answer.status(), 422);
+    the.wait_for_rows(4);
+    the.server.process.kill();
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(the.data.path()).unwrap() {
+        kept.extend(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    let kept = String::from_utf8_lossy(&kept);
+    assert!(!kept.contains("canary-"), "a secret is in the file");
+    assert!(!kept.contains(&key[4..]), "the key is in the file");
+}
+
+#[test]
 fn a_batch_is_one_row_with_its_refused_events() {
     let the = Box::new();
     let good = json!({"event": "A", "userId": "u"});
@@ -226,7 +271,8 @@ fn a_batch_is_one_row_with_its_refused_events() {
         "/events/1/userId",
         "/events/2/timestamp",
         "wrong_type",
-        "Refused events 2",
+        "200, 2 of 3 events refused",
+        "1 of those that were stored had neither",
     ] {
         assert!(shown.contains(wanted), "no {wanted} in {shown}");
     }
@@ -409,6 +455,141 @@ fn a_flood_is_bounded_and_what_is_not_kept_is_counted() {
             "{}",
             page.text()
         );
+    }
+}
+
+#[test]
+fn strangers_do_not_displace_what_came_with_a_key() {
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    let source = data.site(&tenant.id, &[SITE]);
+    let server = data.serve();
+    for n in 0..3 {
+        assert_eq!(server.post(&tenant.key, "{").status(), 400, "{n}");
+    }
+    wait_for_value("rejects in the file", &3, || data.rows("reject"));
+    let body = json!({"source": source.id, "events": []}).to_string();
+    let with_key = "SELECT count(*) FROM reject WHERE key_id IS NOT NULL";
+    let without_key = "SELECT count(*) FROM reject WHERE key_id IS NULL";
+    let posted = std::cell::Cell::new(0);
+    wait_until("strangers to fill their ring", || {
+        for _ in 0..300 {
+            let stranger = server.http.post(server.at("/collect"));
+            let stranger = stranger.header("origin", "https://evil.example.com");
+            assert_eq!(stranger.body(body.clone()).send().unwrap().status(), 403);
+        }
+        posted.set(posted.get() + 300);
+        let all =
+            "SELECT count(*) + coalesce((SELECT sum(rejects) FROM reject_loss), 0) FROM reject";
+        (posted.get() > 1_000 && data.number(all) >= KEPT_WITHOUT_KEY).then_some(())
+    });
+    wait_for_value("rejects without a key", &KEPT_WITHOUT_KEY, || {
+        data.number(without_key)
+    });
+    assert_eq!(data.number(with_key), 3);
+    // And in the memory they take no place of those with one.
+    assert_eq!(server.post(&tenant.key, "{").status(), 400);
+    wait_for_value("rejects with a key", &4, || data.number(with_key));
+}
+
+/// The command that the newest refused request's page shows.
+fn command(page: &Page) -> Option<String> {
+    page.tags("button")
+        .iter()
+        .filter_map(|tag| crate::support::page::attribute(tag, "data-copy"))
+        .find(|text| text.starts_with("curl"))
+}
+
+#[test]
+fn each_dialect_has_the_command_that_it_needs() {
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.member(&tenant.id, "ann@example.com", "viewer");
+    let source = data.site(&tenant.id, &[SITE]);
+    let server = data.serve();
+    let the = Box {
+        data,
+        tenant,
+        server,
+    };
+    let ann = the.ann();
+    let (key, http) = (&the.tenant.key, &the.server.http);
+    let prefix = format!("{}…", &key[..10]);
+    let at = |path: &str| http.post(the.server.at(path));
+    let track = r#"{"userId":7,"event":"A"}"#;
+    let nameless = r#"{"userId":"u"}"#;
+    let cases = [
+        (
+            at("/v1/api/events/new")
+                .header("x-ck-api-key", key)
+                .header("x-ck-app", &source.id)
+                .body("{"),
+            400,
+            vec![
+                format!("-H 'x-ck-api-key: {prefix}'"),
+                format!("-H 'x-ck-app: {}'", source.id),
+            ],
+        ),
+        (
+            the.server
+                .native(key)
+                .header("content-type", "application/x-ndjson")
+                .header("idempotency-key", "import 7")
+                .body("{}\n{"),
+            422,
+            vec![
+                "-H 'content-type: application/x-ndjson'".to_owned(),
+                "-H 'idempotency-key: import 7'".to_owned(),
+            ],
+        ),
+        (
+            the.server
+                .native(key)
+                .header("idempotency-key", key)
+                .body(track),
+            422,
+            vec![
+                "-H 'idempotency-key: ***'".to_owned(),
+                "masked as ***".to_owned(),
+            ],
+        ),
+        (
+            at("/v1/track").basic_auth(key, Some("")).body(nameless),
+            400,
+            vec![format!("-u '{prefix}:'"), "400, refused".to_owned()],
+        ),
+        (
+            at("/v1/track")
+                .basic_auth(&source.id, Some(""))
+                .body(nameless),
+            400,
+            vec![format!("-u '{}:'", source.id)],
+        ),
+        (
+            at("/collect").body(format!(r#"{{"source":"{}","events":[]}}"#, source.id)),
+            422,
+            vec![format!(r#"'{{"source":"{}","events":[]}}'"#, source.id)],
+        ),
+    ];
+    let mut rows = 0;
+    for (request, status, wanted) in cases {
+        let response = request.send().unwrap();
+        assert_eq!(response.status(), status, "{wanted:?}");
+        rows += 1;
+        the.wait_for_rows(rows);
+        let found = the
+            .data
+            .number("SELECT status FROM reject ORDER BY id DESC LIMIT 1");
+        assert_eq!(found, i64::from(status), "{wanted:?}");
+        let page = the.newest(&ann);
+        let shown = page.exact_text();
+        assert!(command(&page).is_some(), "{shown}");
+        for part in wanted {
+            assert!(
+                shown.contains(&part) || page.text().contains(&part),
+                "no {part} in {shown}"
+            );
+        }
     }
 }
 

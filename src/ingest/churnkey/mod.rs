@@ -13,7 +13,7 @@ use crate::access::Scope;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, Event, RawEvent, Verification};
 use crate::http::method_not_allowed;
-use crate::id::EventId;
+use crate::id::{EventId, SourceId};
 use crate::json;
 use crate::normalize::normalize;
 use crate::store::catalog::{Catalog, CatalogHandle};
@@ -66,6 +66,7 @@ struct BulkAnswer {
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     credential: Credential,
+    source: SourceId,
     customers_are_accounts: bool,
     received_at_ms: i64,
 }
@@ -109,13 +110,15 @@ impl Sender {
                 customers_are_accounts: source.customers_are_accounts,
                 ..credential
             },
+            source: source.id,
             customers_are_accounts: source.customers_are_accounts,
             received_at_ms,
         })
     }
 
     fn watch<'r>(&self, rejects: &'r Rejects, path: &'static str) -> Watch<'r> {
-        let endpoint = Endpoint::with_key_in(path, KEY_HEADER);
+        let endpoint = Endpoint::with_key_in(path, KEY_HEADER)
+            .with_header(APP_HEADER, self.source.to_string());
         rejects.watch(endpoint, self.credential, self.received_at_ms)
     }
 
@@ -266,7 +269,7 @@ async fn take_client(
         let catalog = catalog.current();
         let source = browser::named_source(&catalog, posted.app_id, "appId")?;
         let credential = browser::credential(source, Verification::Unverified);
-        let endpoint = Endpoint::without_key("/v1/api/events/client");
+        let endpoint = Endpoint::new("/v1/api/events/client");
         let mut watch = rejects.watch(endpoint, credential, received_at_ms);
         let event = watch.read(&body, |_| {
             browser::check_origin(request, source)?;

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Credential, Event, Verification};
 use crate::id::{EventId, UserId};
 use crate::store::catalog::CatalogHandle;
+use crate::store::rejects::Resend;
 use crate::time::now_ms;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _, web};
@@ -51,7 +52,7 @@ pub(super) async fn receive(
         verification: Verification::Session,
         customers_are_accounts: false,
     };
-    let endpoint = Endpoint::without_key("/api/tracking/server-events");
+    let endpoint = Endpoint::without_command("/api/tracking/server-events", Resend::Session);
     let mut watch = rejects.watch(endpoint, poster, received_at_ms);
     let answer = async {
         let body = bodies.batch(&request, payload).await?;

@@ -7,7 +7,7 @@ use crate::normalize::MAX_DEDUP_KEY_BYTES;
 use actix_web::HttpRequest;
 use std::borrow::Cow;
 
-const HEADER: &str = "idempotency-key";
+pub(super) const HEADER: &str = "idempotency-key";
 /// With many events a key is at most this long, since `:999` is added to it.
 const MAX_SHARED_BYTES: usize = MAX_DEDUP_KEY_BYTES - 4;
 
@@ -38,6 +38,11 @@ impl Key {
                 "Idempotency-Key must have 1 to {MAX_DEDUP_KEY_BYTES} characters of printable ASCII"
             ))),
         }
+    }
+
+    /// The key as it was sent.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Refuses a key that has no room for the places of many events.

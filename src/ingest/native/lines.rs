@@ -6,11 +6,14 @@ use crate::error::{Error, Result};
 use crate::json::{self, Fault, Place};
 use actix_web::{HttpMessage as _, HttpRequest};
 
+/// The type of such a body.
+pub(super) const CONTENT_TYPE: &str = "application/x-ndjson";
+
 /// Whether the request says that its body has an event a line.
 pub(super) fn announced(request: &HttpRequest) -> bool {
     matches!(
         request.content_type().to_ascii_lowercase().as_str(),
-        "application/x-ndjson" | "application/ndjson"
+        CONTENT_TYPE | "application/ndjson"
     )
 }
 

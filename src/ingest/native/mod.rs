@@ -24,12 +24,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+/// So many refused fields of a batch are named; of events after that, one each.
+const MAX_NAMED_FIELDS: usize = 1_000;
+
 const ADMISSION: Admission = Admission {
     takes_bearer: true,
     scopes: &[Scope::WriteEvents, Scope::WriteCustomEvents],
 };
-
-const ENDPOINT: Endpoint = Endpoint::with_api_key("/api/v1/events");
 
 /// Takes one event or many; answers after what is taken is on disk.
 ///
@@ -46,15 +47,28 @@ pub(super) async fn receive(
 ) -> Result<HttpResponse> {
     let received_at_ms = now_ms();
     let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
-    let mut watch = rejects.watch(ENDPOINT, credential, received_at_ms);
+    let is_lines = lines::announced(&request);
+    let mut watch = rejects.watch(endpoint(&request, is_lines), credential, received_at_ms);
     let body = bodies.batch(&request, payload).await;
-    let posted = Posted::new(&credential, received_at_ms, lines::announced(&request));
+    let posted = Posted::new(&credential, received_at_ms, is_lines);
     let answer = match Key::of(&request) {
         Ok(key) => take(body, posted.under(key), &acceptor, &mut watch).await,
         Err(error) => Err(error),
     };
     watch.finish(&answer);
     answer
+}
+
+/// What a command that posts the same again needs.
+fn endpoint(request: &HttpRequest, is_lines: bool) -> Endpoint {
+    let mut endpoint = Endpoint::with_key_in("/api/v1/events", "x-api-key");
+    if is_lines {
+        endpoint = endpoint.of_type(lines::CONTENT_TYPE);
+    }
+    match Key::of(request) {
+        Ok(Some(key)) => endpoint.with_header(key::HEADER, key.as_str()),
+        _ => endpoint,
+    }
 }
 
 async fn take(
@@ -112,6 +126,9 @@ struct Outcome {
     id: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Rejection>,
+    /// Whether it is the same event when it comes again.
+    #[serde(skip)]
+    has_key: bool,
 }
 
 /// Why an event of a batch is not in the log.
@@ -128,23 +145,26 @@ struct Results {
 }
 
 impl Outcome {
-    fn of(acceptance: Acceptance, key_is_header: bool) -> Result<Self> {
+    fn of(acceptance: Acceptance, keyed_by: KeyedBy) -> Result<Self> {
         let (status, id) = match acceptance {
             Acceptance::Created(id) => ("created", id),
             Acceptance::Duplicate(id) => ("duplicate", id),
-            Acceptance::Conflict(id) => return Err(conflict(id, key_is_header)),
+            Acceptance::Conflict(id) => return Err(conflict(id, keyed_by)),
         };
         Ok(Self {
             status,
             id: Some(id),
             error: None,
+            has_key: keyed_by != KeyedBy::Nothing,
         })
     }
 
-    /// The refusal of the event at `index`, its pointers from the body's root.
-    fn rejected(form: Form, index: usize, error: &Error) -> Self {
+    /// The refusal of the event at `index`, its pointers from the body's root, with at most `max_fields`
+    /// of its fields.
+    fn rejected(form: Form, index: usize, error: &Error, max_fields: usize) -> Self {
         let place = form.place(index);
-        let errors = error.field_errors().iter().map(|field| FieldError {
+        let errors = error.field_errors().iter().take(max_fields);
+        let errors = errors.map(|field| FieldError {
             pointer: format!("{place}{}", field.pointer),
             ..field.clone()
         });
@@ -156,12 +176,13 @@ impl Outcome {
                 detail: error.message().to_owned(),
                 errors: errors.collect(),
             }),
+            has_key: false,
         }
     }
 }
 
-fn conflict(earlier: EventId, key_is_header: bool) -> Error {
-    let (pointer, key) = if key_is_header {
+fn conflict(earlier: EventId, keyed_by: KeyedBy) -> Error {
+    let (pointer, key) = if keyed_by == KeyedBy::Header {
         ("", "Idempotency-Key")
     } else {
         ("/messageId", "messageId")
@@ -189,11 +210,20 @@ fn answer_many(form: Form, outcomes: Vec<Result<Outcome>>, watch: &mut Watch<'_>
         let error = outcome.as_ref().err()?;
         Some((form.place(index), error))
     });
-    watch.reject_events(status.as_u16(), refused);
+    let stored = outcomes.iter().flatten();
+    let unkeyed = stored.filter(|outcome| !outcome.has_key).count();
+    watch.reject_events(status.as_u16(), outcomes.len(), unkeyed, refused);
+    let mut room = MAX_NAMED_FIELDS;
     let results = outcomes
         .into_iter()
         .enumerate()
-        .map(|(index, outcome)| outcome.unwrap_or_else(|e| Outcome::rejected(form, index, &e)))
+        .map(|(index, outcome)| {
+            outcome.unwrap_or_else(|error| {
+                let fields = room.max(1);
+                room = room.saturating_sub(error.field_errors().len());
+                Outcome::rejected(form, index, &error, fields)
+            })
+        })
         .collect();
     HttpResponse::build(status).json(Results { results })
 }
@@ -206,6 +236,17 @@ fn unanswered() -> Result<Outcome> {
 
 // EVENTS ------------------------------------------------------------------------------------
 
+/// What an event is known by when it comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyedBy {
+    /// The request's `Idempotency-Key`.
+    Header,
+    /// Its own `messageId`.
+    Itself,
+    /// Nothing: it is another one then.
+    Nothing,
+}
+
 /// What was posted, every rule applied.
 struct Posted<'a> {
     credential: &'a Credential,
@@ -214,8 +255,8 @@ struct Posted<'a> {
     form: Form,
     /// In order, without those that a rule refuses.
     events: Vec<Event>,
-    /// Of each of these, whether its key is the header's.
-    keyed_by_header: Vec<bool>,
+    /// What each of these is known by.
+    keyed_by: Vec<KeyedBy>,
     /// The refusals and their places among the events, in order.
     refused: Vec<(usize, Error)>,
     /// A byte of the body within the first of many that is refused, where that is known.
@@ -230,7 +271,7 @@ impl<'a> Posted<'a> {
             key: None,
             form: if is_lines { Form::Lines } else { Form::One },
             events: Vec::new(),
-            keyed_by_header: Vec::new(),
+            keyed_by: Vec::new(),
             refused: Vec::new(),
             first_refused_at: None,
         }
@@ -291,9 +332,9 @@ impl<'a> Posted<'a> {
         let value = wire.as_ref().ok().and_then(Option::as_ref);
         let value = value.and_then(Wire::any_value);
         match wire.and_then(|wire| self.event(index, wire)) {
-            Ok((event, keyed_by_header)) => {
+            Ok((event, keyed_by)) => {
                 self.events.push(event);
-                self.keyed_by_header.push(keyed_by_header);
+                self.keyed_by.push(keyed_by);
             }
             Err(error) => {
                 if self.form != Form::One && self.refused.is_empty() {
@@ -304,7 +345,7 @@ impl<'a> Posted<'a> {
         }
     }
 
-    fn event(&self, index: usize, wire: Option<Wire<'_>>) -> Result<(Event, bool)> {
+    fn event(&self, index: usize, wire: Option<Wire<'_>>) -> Result<(Event, KeyedBy)> {
         let Some(wire) = wire else {
             let detail = "An event must be an object.";
             return Err(Error::field("", "wrong_type", detail));
@@ -316,7 +357,12 @@ impl<'a> Posted<'a> {
             Some(key) => key.name_one_of_many(&mut raw, index),
         };
         let event = normalize(raw, self.credential, self.received_at_ms)?;
-        Ok((event, keyed_by_header))
+        let keyed_by = match &event.dedup_key {
+            None => KeyedBy::Nothing,
+            Some(_) if keyed_by_header => KeyedBy::Header,
+            Some(_) => KeyedBy::Itself,
+        };
+        Ok((event, keyed_by))
     }
 
     /// Has the events stored; what became of each, in the order of the body.
@@ -327,13 +373,13 @@ impl<'a> Posted<'a> {
         } else {
             acceptor.accept_each(self.events).await?
         };
-        let mut accepted = accepted.into_iter().zip(self.keyed_by_header);
+        let mut accepted = accepted.into_iter().zip(self.keyed_by);
         let mut refused = self.refused.into_iter().peekable();
         Ok((0..len)
             .map(|index| match refused.next_if(|(at, _)| *at == index) {
                 Some((_, error)) => Err(error),
                 None => match accepted.next() {
-                    Some((acceptance, by_header)) => Outcome::of(acceptance?, by_header),
+                    Some((acceptance, keyed_by)) => Outcome::of(acceptance?, keyed_by),
                     None => unanswered(),
                 },
             })

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::event::{EventKind, FieldNames, Identifiers, RawEvent};
 use crate::ingest::context::touch;
-use crate::ingest::fields::{Name, Refused, escaped, given};
+use crate::ingest::fields::{Name, Refused, escaped, given, no_such_field};
 use crate::json::{self, FromContainer, Place};
 use crate::time::parse_with_offset;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
@@ -14,8 +14,8 @@ use std::borrow::Cow;
 /// A batch has at most this many events (wire.md, "Native").
 pub(super) const MAX_EVENTS: usize = 1_000;
 
-const FIELDS: &str = "An event has event, kind, userId, visitorId, email, \
-     customerId, groupId, timestamp, properties, traits, context and messageId.";
+const FIELDS: &str = "an event has event, kind, userId, visitorId, email, \
+     customerId, groupId, timestamp, properties, traits, context and messageId";
 const MISSING_IDENTIFIER: &str = "Say whom it is about: give at least one of userId, visitorId, email, \
      customerId and groupId.";
 
@@ -132,6 +132,7 @@ pub(super) struct Wire<'a> {
     /// The members that are not fields, or were given before.
     refused: Refused,
     has_fields: bool,
+    has_unknown: bool,
 }
 
 impl<'de> FromContainer<'de> for Wire<'de> {
@@ -154,9 +155,9 @@ impl<'a> Wire<'a> {
             }
             Some(Some(_)) => self.refuse_repeated(name),
             None => {
-                // Enough to recognise it by; the pointer has it whole.
-                let start: String = name.chars().take(40).collect();
-                let detail = format!("There is no field {start}. {FIELDS}");
+                // The fields are named once.
+                let known = std::mem::replace(&mut self.has_unknown, true);
+                let detail = no_such_field(name, (!known).then_some(FIELDS));
                 self.refused.add(&escaped(name), "unknown_field", detail);
             }
         }

@@ -4,6 +4,7 @@
 use crate::error::{Error, FieldError, Kind};
 use crate::http;
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -36,20 +37,27 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
     })
 }
 
-/// The refusal with the `code` and `message` that the libraries show. A field that a rule refuses is a
-/// bad body here, 400, as their senders expect.
+/// The status of a refusal. A field that a rule refuses is a bad body here, 400, as the libraries' senders
+/// expect.
+pub(super) fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid => http::status(Kind::Malformed),
+        kind => http::status(kind),
+    }
+}
+
+/// The refusal with the `code` and `message` that the libraries show.
 pub(super) fn refusal(error: &Error) -> HttpResponse {
-    let (status, message) = match error.kind() {
-        Kind::Invalid => (
-            http::status(Kind::Malformed),
-            format!("{} Nothing was stored.", error.message()),
-        ),
-        kind => (http::status(kind), error.message().to_owned()),
+    let message = match error.kind() {
+        Kind::Invalid => format!("{} Nothing was stored.", error.message()),
+        _ => error.message().to_owned(),
     };
-    http::begin(error).status(status).json(Refusal {
-        success: false,
-        code: error.code(),
-        message,
-        errors: error.field_errors(),
-    })
+    http::begin(error)
+        .status(status(error.kind()))
+        .json(Refusal {
+            success: false,
+            code: error.code(),
+            message,
+            errors: error.field_errors(),
+        })
 }

@@ -22,6 +22,7 @@ use crate::event::{Credential, Event, EventKind, Verification};
 use crate::json;
 use crate::normalize::normalize;
 use crate::store::catalog::{Catalog, CatalogHandle};
+use crate::store::rejects::SenderPlace;
 use crate::time::now_ms;
 use actix_web::http::Method;
 use actix_web::http::header::AUTHORIZATION;
@@ -170,7 +171,11 @@ async fn answer(
             (credential(request, &catalog.current(), &key)?, Ok(body))
         }
     };
-    let endpoint = Endpoint::without_key(request.path().to_owned());
+    let sender = match (credential.key, credential.source) {
+        (None, Some(source)) => SenderPlace::PublicUser(source.to_string()),
+        _ => SenderPlace::User,
+    };
+    let endpoint = Endpoint::sent_by(request.path().to_owned(), sender);
     let mut watch = rejects.watch(endpoint, credential, received_at_ms);
     let answer = take(
         call,
@@ -181,7 +186,7 @@ async fn answer(
         &mut watch,
     )
     .await;
-    watch.finish(&answer);
+    watch.finish_as(&answer, answers::status);
     answer
 }
 
