@@ -20,8 +20,8 @@ const MAX_PATTERNS: usize = 50;
 const MAX_PATTERN_BYTES: usize = 256;
 /// A compiled pattern has at most this many bytes, roughly.
 const MAX_COMPILED_PATTERN_BYTES: usize = 16 * 1_024;
-/// Checking one event costs at most this much. A unit is about ten nanoseconds.
-const MAX_COST: u64 = 2_000_000;
+/// Checking one event costs at most this much. A unit is some nanoseconds.
+const MAX_COST: u64 = 5_000_000;
 /// Checking all events of one request costs at most this much.
 const MAX_REQUEST_COST: u64 = 5 * MAX_COST;
 /// Up to this much cost it is said which fields do not match: what says so is collected whole, and that
@@ -698,7 +698,7 @@ mod tests {
         let checked = (0..20)
             .take_while(|_| choice.violations(&fits, &mut budget).is_empty())
             .count();
-        assert_eq!(checked, 6);
+        assert!((10..20).contains(&checked), "{checked}");
         assert_eq!(choice.violations(r#"{"a":[1]}"#, &mut budget), []);
     }
 
