@@ -62,9 +62,8 @@ const NAMED_PARTS: [&str; 6] = [
 const VALUES: [&str; 4] = ["enum", "const", "default", "examples"];
 /// Keywords that give a part a name or an address of its own, so that references could lead elsewhere
 /// than their pointers say.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 5] = [
     "$id",
-    "id",
     "$anchor",
     "$dynamicAnchor",
     "$recursiveAnchor",
@@ -385,6 +384,10 @@ impl<'s> Walk<'s> {
                         let what = format!("{name} is not taken; refer to parts as #/$defs/….");
                         return Err(walk.refused("unsupported_ref", &what));
                     }
+                    if name == "$schema" && value.is_string() && walk.path.len() > 1 {
+                        let what = "$schema may stand at the root only.";
+                        return Err(walk.refused("unsupported_ref", what));
+                    }
                     walk.unnamed(value)
                 })
             }),
@@ -401,10 +404,6 @@ impl<'s> Walk<'s> {
             ("$ref", Value::String(reference)) => self.follow(reference),
             ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
                 let what = "references that depend on where they are met are not followed; use $ref with #/$defs/….";
-                Err(self.refused("unsupported_ref", what))
-            }
-            ("$schema", Value::String(_)) if self.path.len() > 1 => {
-                let what = "$schema may stand at the root only.";
                 Err(self.refused("unsupported_ref", what))
             }
             ("unevaluatedProperties" | "unevaluatedItems", _) => {
@@ -629,7 +628,8 @@ mod tests {
             json!({"$defs": {"a": {"$anchor": "a"}}}),
             json!({"$recursiveAnchor": true}),
             json!({"const": {"$id": "https://example.com/"}}),
-            json!({"x": [{"id": "https://example.com/"}]}),
+            json!({"x": [{"$id": "https://example.com/"}]}),
+            json!({"const": {"$schema": "http://json-schema.org/draft-04/schema#"}}),
         ] {
             assert_eq!(refusal(&named).0, "unsupported_ref", "{named}");
         }
@@ -645,7 +645,8 @@ mod tests {
         );
         // Members and values may have the keywords' names.
         let named = json!({
-            "properties": {"$ref": {"type": "string"}, "pattern": {}, "enum": {"enum": [{"$ref": "https://x"}]}}
+            "properties": {"$ref": {"type": "string"}, "pattern": {}, "enum": {"enum": [{"$ref": "https://x"}]}},
+            "examples": [{"id": "u_1"}]
         });
         assert!(Schema::compile(&named.to_string()).is_ok());
     }
