@@ -9,6 +9,7 @@ use crate::event_type::Mode;
 use crate::followers::Followers;
 use crate::id::{EventId, IdGenerator};
 use crate::owe::owe;
+use crate::schema::Budget;
 use crate::store::catalog::CatalogHandle;
 use crate::store::deliveries::OwedDelivery;
 use crate::store::events;
@@ -141,8 +142,9 @@ impl Acceptor {
         let mut settled = Vec::new();
         let mut observed = Vec::new();
         let mut kept = Vec::with_capacity(events.len());
+        let mut budget = Budget::of_request();
         for (index, event) in events.into_iter().enumerate() {
-            match self.0.check(&event) {
+            match self.0.check(&event, &mut budget) {
                 Verdict::Refused(violation, refusal) => match self.known(&event).await? {
                     Some(known) => settled.push((index, Ok(known))),
                     None => {
@@ -180,8 +182,9 @@ impl Acceptor {
         place: fn(usize) -> String,
     ) -> Result<Vec<(usize, Violation)>> {
         let mut observed = Vec::new();
+        let mut budget = Budget::of_request();
         for (index, event) in events.iter().enumerate() {
-            match self.0.check(event) {
+            match self.0.check(event, &mut budget) {
                 Verdict::Fine => {}
                 Verdict::Observed(violation) => observed.push((index, violation)),
                 // Its outcome is found once more with the others'.
@@ -286,7 +289,7 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::accept`].
     pub async fn accept_one(&self, event: Event) -> Result<EventId> {
-        let observed = match self.0.check(&event) {
+        let observed = match self.0.check(&event, &mut Budget::of_request()) {
             Verdict::Fine => None,
             Verdict::Observed(violation) => Some(violation),
             Verdict::Refused(violation, refusal) => {
@@ -335,12 +338,12 @@ fn unplaced(event: Event) -> StoredEvent {
 
 impl Parts {
     /// Checks an event by the schema that is declared of its type, where there is one.
-    fn check(&self, event: &Event) -> Verdict {
+    fn check(&self, event: &Event, budget: &mut Budget) -> Verdict {
         let catalog = self.catalog.current();
         let Some(checked) = catalog.checked_type(event.workspace, &event.name) else {
             return Verdict::Fine;
         };
-        let fields = checked.violations(event);
+        let fields = checked.violations(event, budget);
         let Some(first) = fields.first() else {
             return Verdict::Fine;
         };

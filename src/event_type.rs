@@ -4,7 +4,8 @@
 use crate::error::{Error, FieldError, Result};
 use crate::event::{Event, EventKind};
 use crate::normalize;
-use crate::schema::Schema;
+pub use crate::schema::SCHEMA_VIOLATION;
+use crate::schema::{Budget, Schema};
 use serde_json::value::RawValue;
 
 /// A description has at most this many characters.
@@ -13,8 +14,6 @@ pub const MAX_DESCRIPTION_CHARS: usize = 500;
 pub const MAX_EXAMPLE_BYTES: usize = 16 * 1_024;
 /// A workspace declares at most this many types.
 pub const MAX_DECLARED: usize = 500;
-/// The code of a refusal of what does not match its schema.
-pub const SCHEMA_VIOLATION: &str = "schema_violation";
 
 /// What becomes of an event that does not match its type's schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +52,8 @@ pub struct CheckedType {
 
 impl CheckedType {
     /// Which fields of `event`, which is of this type, do not match; pointers are from the event's root.
-    pub fn violations(&self, event: &Event) -> Vec<FieldError> {
+    /// The events of one request share a budget.
+    pub fn violations(&self, event: &Event, budget: &mut Budget) -> Vec<FieldError> {
         let (part, object) = match event.kind {
             EventKind::Identify | EventKind::Group => ("traits", &event.traits),
             EventKind::Track | EventKind::Page | EventKind::Screen | EventKind::Alias => {
@@ -61,11 +61,11 @@ impl CheckedType {
             }
         };
         self.schema
-            .violations(object.as_deref().unwrap_or("{}"))
+            .violations(object.as_deref().unwrap_or("{}"), budget)
             .into_iter()
             .map(|violation| FieldError {
                 pointer: format!("/{part}{}", violation.pointer),
-                code: SCHEMA_VIOLATION,
+                code: violation.code,
                 detail: format!(
                     "{}; see the schema of {} on the Event types page.",
                     violation.detail, event.name
@@ -176,7 +176,9 @@ fn check_example(text: &str, schema: Option<&Schema>) -> Result<()> {
         let detail = "The example is a JSON object, as the event's properties or traits are.";
         return refused("wrong_type", detail.to_owned());
     }
-    let violation = schema.and_then(|schema| schema.violations(text).into_iter().next());
+    let mut budget = Budget::of_request();
+    let violation =
+        schema.and_then(|schema| schema.violations(text, &mut budget).into_iter().next());
     match violation {
         None => Ok(()),
         Some(violation) => {
@@ -188,7 +190,7 @@ fn check_example(text: &str, schema: Option<&Schema>) -> Result<()> {
                 "The example does not match the schema: at {place}, {}.",
                 violation.detail
             );
-            refused(SCHEMA_VIOLATION, detail)
+            refused(violation.code, detail)
         }
     }
 }

@@ -12,10 +12,33 @@ use std::fmt;
 pub const MAX_SCHEMA_BYTES: usize = 32 * 1_024;
 /// A schema has at most this many parts, each counted as often as it is referred to.
 const MAX_PARTS: usize = 2_000;
+/// A schema weighs at most this much: a unit for each value in it, as often as it is referred to.
+const MAX_WEIGHT: u64 = 10_000;
 /// A schema has at most this many patterns.
 const MAX_PATTERNS: usize = 50;
+/// A pattern has at most this many bytes.
+const MAX_PATTERN_BYTES: usize = 256;
 /// A compiled pattern has at most this many bytes, roughly.
-const MAX_PATTERN_BYTES: usize = 256 * 1_024;
+const MAX_COMPILED_PATTERN_BYTES: usize = 16 * 1_024;
+/// Checking one event costs at most this much. A unit is some nanoseconds.
+const MAX_COST: u64 = 5_000_000;
+/// Checking all events of one request costs at most this much.
+const MAX_REQUEST_COST: u64 = 5 * MAX_COST;
+/// Up to this much cost it is said which fields do not match: what says so is collected whole, and that
+/// takes far longer than to find out that something does not match.
+const MAX_DETAILED_COST: u64 = 100_000;
+/// What a value that holds many others weighs where all of them are compared.
+const HEAVY: u64 = 16;
+/// What a byte of text costs where a pattern looks at it: some patterns take a microsecond for each.
+const PATTERN_COST: u64 = 100;
+/// What a byte of text costs where a format or an encoding looks at it.
+const FORMAT_COST: u64 = 5;
+/// So many bytes of text cost what a value costs.
+const BYTES_A_UNIT: u64 = 16;
+/// The code of what does not match its schema.
+pub const SCHEMA_VIOLATION: &str = "schema_violation";
+/// The code of what cannot be checked by its schema in a bounded time.
+pub const SCHEMA_TOO_COSTLY: &str = "schema_too_costly";
 /// So many violations of one object are named.
 const MAX_VIOLATIONS: usize = 20;
 
@@ -37,11 +60,55 @@ const NAMED_PARTS: [&str; 6] = [
 ];
 /// Keywords that hold values and no schemas.
 const VALUES: [&str; 4] = ["enum", "const", "default", "examples"];
+/// Keywords that give a part a name or an address of its own, so that references could lead elsewhere
+/// than their pointers say.
+const NAMES: [&str; 5] = [
+    "$id",
+    "$anchor",
+    "$dynamicAnchor",
+    "$recursiveAnchor",
+    "$vocabulary",
+];
 
 /// A schema that was compiled.
 pub struct Schema {
     text: Box<str>,
     validator: Validator,
+    weight: Weight,
+}
+
+/// What checking a value costs for what is in the schema.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weight {
+    /// For each value that is checked.
+    values: u64,
+    /// For each value, where all that does not match is collected: what is nested is looked at again for
+    /// everything around it.
+    details: u64,
+    /// For each byte of text.
+    bytes: u64,
+}
+
+/// How much may be checked yet because of one request.
+#[derive(Debug)]
+pub struct Budget {
+    left: u64,
+}
+
+impl Budget {
+    /// What one request may cost.
+    pub fn of_request() -> Self {
+        Self {
+            left: MAX_REQUEST_COST,
+        }
+    }
+
+    /// Takes `cost`, where it is there and no more than one event's share.
+    fn spend(&mut self, cost: u64) -> bool {
+        let left = self.left.checked_sub(cost).filter(|_| cost <= MAX_COST);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
 }
 
 impl fmt::Debug for Schema {
@@ -53,6 +120,8 @@ impl fmt::Debug for Schema {
 /// Where an object does not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
+    /// `schema_violation`, or `schema_too_costly` where nothing was checked.
+    pub code: &'static str,
     /// JSON pointer from the object's root.
     pub pointer: String,
     /// What is wrong, without the value.
@@ -76,25 +145,30 @@ impl Schema {
             return Err(refused("wrong_type", detail));
         };
         check_dialect(root)?;
-        Walk {
+        let mut walk = Walk {
             root: &schema,
             parts: 0,
             patterns: 0,
+            depth: 0,
+            weight: Weight::default(),
             path: Vec::new(),
             followed: Vec::new(),
-        }
-        .part(&schema)?;
+        };
+        walk.unnamed(&schema)?;
+        walk.part(&schema)?;
+        let weight = walk.weight;
         let validator = jsonschema::options()
             .offline()
             .should_validate_formats(true)
             // Compiling what a stranger sends as a pattern could cost anything.
             .with_format("regex", |_: &str| true)
-            .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
+            .with_pattern_options(PatternOptions::regex().size_limit(MAX_COMPILED_PATTERN_BYTES))
             .build(&schema)
             .map_err(|e| invalid(&e))?;
         Ok(Self {
             text: text.into(),
             validator,
+            weight,
         })
     }
 
@@ -103,16 +177,32 @@ impl Schema {
         &self.text
     }
 
-    /// Where `object`, JSON text, does not match.
-    pub fn violations(&self, object: &str) -> Vec<Violation> {
-        let Ok(value) = serde_json::from_str::<Value>(object) else {
-            return vec![Violation {
+    /// Where `object`, JSON text, does not match. What costs more than is left of `budget` is not checked,
+    /// and is no match.
+    pub fn violations(&self, object: &str, budget: &mut Budget) -> Vec<Violation> {
+        let at_root = |code, detail: &str| {
+            vec![Violation {
+                code,
                 pointer: String::new(),
-                detail: "It cannot be read as JSON".to_owned(),
-            }];
+                detail: detail.to_owned(),
+            }]
         };
+        let Ok(value) = serde_json::from_str::<Value>(object) else {
+            return at_root(SCHEMA_VIOLATION, "It cannot be read as JSON");
+        };
+        let mut size = Size::default();
+        size.add(&value);
+        if !budget.spend(size.cost(self.weight.values, self.weight.bytes)) {
+            let detail = "There is too much in it to be checked by this schema; send less at once, or declare a simpler schema";
+            return at_root(SCHEMA_TOO_COSTLY, detail);
+        }
         if self.validator.is_valid(&value) {
             return Vec::new();
+        }
+        let details = size.cost(self.weight.details, self.weight.bytes);
+        if details > MAX_DETAILED_COST || !budget.spend(details) {
+            let detail = "It does not match, and is too large to say which field does not";
+            return at_root(SCHEMA_VIOLATION, detail);
         }
         self.validator
             .iter_errors(&value)
@@ -122,12 +212,53 @@ impl Schema {
     }
 }
 
+/// How much there is to check.
+#[derive(Debug, Default)]
+struct Size {
+    values: u64,
+    bytes: u64,
+}
+
+impl Size {
+    /// Counts `value` and what is in it. Reading JSON has bounded how deep that goes.
+    fn add(&mut self, value: &Value) {
+        self.values += 1;
+        match value {
+            Value::String(text) => self.add_text(text),
+            Value::Array(items) => items.iter().for_each(|item| self.add(item)),
+            Value::Object(members) => {
+                for (name, value) in members {
+                    // A name is checked like a value.
+                    self.values += 1;
+                    self.add_text(name);
+                    self.add(value);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn add_text(&mut self, text: &str) {
+        self.bytes = self
+            .bytes
+            .saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+    }
+
+    /// What it costs where a value costs `values` and a byte of text `bytes`.
+    fn cost(&self, values: u64, bytes: u64) -> u64 {
+        let plain = self.values.saturating_add(self.bytes / BYTES_A_UNIT);
+        let scans = self.bytes.saturating_mul(bytes);
+        plain.saturating_mul(values).saturating_add(scans)
+    }
+}
+
 fn violation(error: &ValidationError<'_>) -> Violation {
     let pointer = error.instance_path().to_string();
     if let ValidationErrorKind::Required { property } = error.kind()
         && let Some(property) = property.as_str()
     {
         return Violation {
+            code: SCHEMA_VIOLATION,
             pointer: format!("{pointer}/{}", escaped(property)),
             detail: format!("{property} is required"),
         };
@@ -136,6 +267,7 @@ fn violation(error: &ValidationError<'_>) -> Violation {
     let name = name.replace("~1", "/").replace("~0", "~");
     let what = if name.is_empty() { "it" } else { &*name };
     Violation {
+        code: SCHEMA_VIOLATION,
         detail: error.masked_with(what).to_string(),
         pointer,
     }
@@ -186,6 +318,9 @@ struct Walk<'s> {
     root: &'s Value,
     parts: usize,
     patterns: usize,
+    /// How many schemas are around the one that is walked over.
+    depth: u64,
+    weight: Weight,
     /// Where it is, in the members' own names.
     path: Vec<String>,
     /// The references that lead here.
@@ -203,7 +338,8 @@ impl<'s> Walk<'s> {
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            // A name in `required`, a bound and the like.
+            _ => self.weigh(1),
         }
     }
 
@@ -215,42 +351,108 @@ impl<'s> Walk<'s> {
             );
             return Err(self.refused("schema_too_large", &what));
         }
+        self.weigh(1)?;
+        self.depth += 1;
         for (name, value) in members {
             self.inside(name.clone(), |walk| walk.member(name, value))?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Counts what every value that is checked costs more.
+    fn weigh(&mut self, values: u64) -> Result<()> {
+        self.weight.values += values;
+        self.weight.details += values * (self.depth + 1);
+        if self.weight.values > MAX_WEIGHT {
+            let what = format!(
+                "the schema has more than {MAX_WEIGHT} values, counting each as often as it is referred to."
+            );
+            return Err(self.refused("schema_too_large", &what));
         }
         Ok(())
     }
 
+    /// Refuses names and addresses anywhere, also where no check would come by.
+    fn unnamed(&mut self, value: &'s Value) -> Result<()> {
+        match value {
+            Value::Object(members) => members.iter().try_for_each(|(name, value)| {
+                self.inside(name.clone(), |walk| {
+                    // A member of an event may have such a name; what is said of it is an object.
+                    let is_said = value.is_string() || name == "$vocabulary";
+                    if NAMES.contains(&&**name) && (is_said || name == "$recursiveAnchor") {
+                        let what = format!("{name} is not taken; refer to parts as #/$defs/….");
+                        return Err(walk.refused("unsupported_ref", &what));
+                    }
+                    if name == "$schema" && value.is_string() && walk.path.len() > 1 {
+                        let what = "$schema may stand at the root only.";
+                        return Err(walk.refused("unsupported_ref", what));
+                    }
+                    walk.unnamed(value)
+                })
+            }),
+            Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+                self.inside(index.to_string(), |walk| walk.unnamed(item))
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn member(&mut self, name: &'s str, value: &'s Value) -> Result<()> {
+        self.weigh(1)?;
         match (name, value) {
             ("$ref", Value::String(reference)) => self.follow(reference),
             ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
                 let what = "references that depend on where they are met are not followed; use $ref with #/$defs/….";
                 Err(self.refused("unsupported_ref", what))
             }
-            ("$id" | "$schema", Value::String(_)) if self.path.len() > 1 => {
-                let what = format!("{name} may stand at the root only.");
-                Err(self.refused("unsupported_ref", &what))
+            ("unevaluatedProperties" | "unevaluatedItems", _) => {
+                let what = format!(
+                    "{name} is not taken, because what it costs is not bounded; use additionalProperties or items."
+                );
+                Err(self.refused("unsupported_keyword", &what))
             }
-            ("pattern", Value::String(_)) => self.pattern(),
+            ("uniqueItems", Value::Bool(true)) => self.weigh(HEAVY),
+            ("contains", part) => {
+                self.weigh(HEAVY)?;
+                self.part(part)
+            }
+            ("format" | "contentEncoding" | "contentMediaType", Value::String(_)) => {
+                self.weight.bytes += FORMAT_COST;
+                Ok(())
+            }
+            ("pattern", Value::String(pattern)) => self.pattern(pattern),
             (name, Value::Object(parts)) if NAMED_PARTS.contains(&name) => {
                 for (part_name, part) in parts {
-                    if name == "patternProperties" {
-                        self.pattern()?;
-                    }
-                    self.inside(part_name.clone(), |walk| walk.part(part))?;
+                    self.inside(part_name.clone(), |walk| {
+                        if name == "patternProperties" {
+                            walk.pattern(part_name)?;
+                        }
+                        walk.weigh(1)?;
+                        walk.part(part)
+                    })?;
                 }
                 Ok(())
+            }
+            ("enum" | "const", compared) => {
+                let mut size = Size::default();
+                size.add(compared);
+                self.weigh(size.cost(1, 0))
             }
             (name, _) if VALUES.contains(&name) => Ok(()),
             (_, part) => self.part(part),
         }
     }
 
-    fn pattern(&mut self) -> Result<()> {
+    fn pattern(&mut self, pattern: &str) -> Result<()> {
         self.patterns += 1;
+        self.weight.bytes += PATTERN_COST;
         if self.patterns > MAX_PATTERNS {
             let what = format!("the schema has more than {MAX_PATTERNS} patterns.");
+            return Err(self.refused("schema_too_large", &what));
+        }
+        if pattern.len() > MAX_PATTERN_BYTES {
+            let what = format!("a pattern has at most {MAX_PATTERN_BYTES} bytes.");
             return Err(self.refused("schema_too_large", &what));
         }
         Ok(())
@@ -263,6 +465,12 @@ impl<'s> Walk<'s> {
             );
             return Err(self.refused("remote_ref", &what));
         };
+        if !is_plain(pointer) {
+            let what = format!(
+                "{reference} is no plain pointer; refer to #/$defs/…, with letters, digits and no %."
+            );
+            return Err(self.refused("unsupported_ref", &what));
+        }
         if self.followed.contains(&reference) || pointer.is_empty() {
             let what = format!(
                 "{reference} leads back to itself; a schema that contains itself is not taken."
@@ -296,6 +504,16 @@ impl<'s> Walk<'s> {
     }
 }
 
+/// Whether every reader finds the same at a pointer in a fragment: nothing in it is decoded but `~0` and
+/// `~1`.
+fn is_plain(pointer: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/$._-~".contains(c);
+    let is_escape = |rest: &str| rest.starts_with(['0', '1']);
+    (pointer.is_empty() || pointer.starts_with('/'))
+        && pointer.chars().all(is_plain)
+        && pointer.split('~').skip(1).all(is_escape)
+}
+
 /// A member's name inside a pointer, where two characters are escaped (RFC 6901).
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
@@ -313,6 +531,15 @@ mod tests {
         (error.code(), error.message().to_owned())
     }
 
+    fn violations(schema: &Schema, object: &str) -> Vec<Violation> {
+        schema.violations(object, &mut Budget::of_request())
+    }
+
+    #[track_caller]
+    fn compiled(schema: &Value) -> Schema {
+        Schema::compile(&schema.to_string()).unwrap()
+    }
+
     #[test]
     fn what_does_not_match_is_named_without_its_value() {
         let schema = Schema::compile(
@@ -328,11 +555,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            schema.violations(r#"{"plan":"pro","seats":3,"a/b":"x","email":"a@b.c"}"#),
+            violations(
+                &schema,
+                r#"{"plan":"pro","seats":3,"a/b":"x","email":"a@b.c"}"#
+            ),
             []
         );
-        let found: Vec<_> = schema
-            .violations(r#"{"seats":"canary","a/b":"canary","email":"canary","extra":"canary"}"#)
+        let wrong = r#"{"seats":"canary","a/b":"canary","email":"canary","extra":"canary"}"#;
+        let found: Vec<_> = violations(&schema, wrong)
             .into_iter()
             .map(|violation| {
                 assert!(!violation.detail.contains("canary"), "{}", violation.detail);
@@ -379,7 +609,12 @@ mod tests {
             ("#", "recursive_schema"),
             ("#/properties/a~1b", "recursive_schema"),
             ("#/nowhere", "unknown_ref"),
-            ("#anchor", "unknown_ref"),
+            ("#anchor", "unsupported_ref"),
+            ("#/properties/%61", "unsupported_ref"),
+            ("#/properties/a~2b", "unsupported_ref"),
+            ("#/properties/a~", "unsupported_ref"),
+            ("#/properties/a b", "unsupported_ref"),
+            ("#/properties/ä", "unsupported_ref"),
         ] {
             let (code, detail) = refusal(&json!({"properties": {"a/b": {"$ref": reference}}}));
             assert_eq!(code, wanted, "{reference}: {detail}");
@@ -388,9 +623,30 @@ mod tests {
         assert_eq!(refusal(&json!({"$dynamicRef": "#x"})).0, "unsupported_ref");
         let inner = json!({"properties": {"a": {"$id": "https://example.com/"}}});
         assert_eq!(refusal(&inner).0, "unsupported_ref");
+        for named in [
+            json!({"$id": "https://example.com/"}),
+            json!({"$defs": {"a": {"$anchor": "a"}}}),
+            json!({"$recursiveAnchor": true}),
+            json!({"const": {"$id": "https://example.com/"}}),
+            json!({"x": [{"$id": "https://example.com/"}]}),
+            json!({"const": {"$schema": "http://json-schema.org/draft-04/schema#"}}),
+        ] {
+            assert_eq!(refusal(&named).0, "unsupported_ref", "{named}");
+        }
+        // Read with its escape it leads to the other part, which contains itself.
+        let part = json!({"properties": {"x": {"$ref": "#/d/%30"}}});
+        let decoded = json!({"d": {"%30": {}, "0": {"allOf": [part, part]}}, "$ref": "#/d/0"});
+        let (code, detail) = refusal(&decoded);
+        assert_eq!(code, "unsupported_ref");
+        assert!(
+            detail.contains("At /$ref/allOf/0/properties/x/$ref")
+                || detail.contains("At /d/0/allOf/0/properties/x/$ref"),
+            "{detail}"
+        );
         // Members and values may have the keywords' names.
         let named = json!({
-            "properties": {"$ref": {"type": "string"}, "pattern": {}, "enum": {"enum": [{"$ref": "https://x"}]}}
+            "properties": {"$ref": {"type": "string"}, "pattern": {}, "enum": {"enum": [{"$ref": "https://x"}]}},
+            "examples": [{"id": "u_1"}]
         });
         assert!(Schema::compile(&named.to_string()).is_ok());
     }
@@ -409,5 +665,72 @@ mod tests {
         assert_eq!(refusal(&json!({ "anyOf": many })).0, "schema_too_large");
         let long = json!({"description": "x".repeat(MAX_SCHEMA_BYTES)});
         assert_eq!(refusal(&long).0, "schema_too_large");
+    }
+
+    #[test]
+    fn what_costs_too_much_is_not_checked() {
+        let choices: Vec<_> = (0..1_800).map(|n| json!({ "const": n })).collect();
+        let choice = compiled(&json!({"properties": {"a": {"items": {"anyOf": choices}}}}));
+        let many = json!({"a": vec!["x"; 10_000]}).to_string();
+        let start = std::time::Instant::now();
+        assert_eq!(violations(&choice, &many)[0].code, SCHEMA_TOO_COSTLY);
+        assert_eq!(violations(&choice, r#"{"a":[1]}"#), []);
+        let some = json!({"a": vec!["x"; 100]}).to_string();
+        let found = violations(&choice, &some);
+        assert_eq!((found.len(), found[0].code), (1, SCHEMA_VIOLATION));
+
+        let patterns: Vec<_> = (0..50)
+            .map(|n| json!({"pattern": format!("1[01]{{100}}x{n}")}))
+            .collect();
+        let patterns = compiled(&json!({"properties": {"a": {"anyOf": patterns}}}));
+        let long = json!({"a": "10".repeat(25_000)}).to_string();
+        assert_eq!(violations(&patterns, &long)[0].code, SCHEMA_TOO_COSTLY);
+        let short = json!({"a": "10".repeat(100)}).to_string();
+        assert_eq!(violations(&patterns, &short)[0].code, SCHEMA_VIOLATION);
+        assert!(start.elapsed().as_secs() < 10);
+    }
+
+    #[test]
+    fn the_events_of_a_request_share_a_budget() {
+        let choices: Vec<_> = (0..1_800).map(|n| json!({ "const": n })).collect();
+        let choice = compiled(&json!({"properties": {"a": {"items": {"anyOf": choices}}}}));
+        let fits = json!({"a": vec![1; 300]}).to_string();
+        let mut budget = Budget::of_request();
+        let checked = (0..20)
+            .take_while(|_| choice.violations(&fits, &mut budget).is_empty())
+            .count();
+        assert!((10..20).contains(&checked), "{checked}");
+        assert_eq!(choice.violations(r#"{"a":[1]}"#, &mut budget), []);
+    }
+
+    #[test]
+    fn what_cannot_be_bounded_is_no_schema() {
+        for name in ["unevaluatedProperties", "unevaluatedItems"] {
+            let (code, detail) = refusal(&json!({"properties": {"a": {name: false}}}));
+            assert_eq!(code, "unsupported_keyword");
+            assert!(
+                detail.contains(&format!("/properties/a/{name}")),
+                "{detail}"
+            );
+        }
+        assert_eq!(
+            refusal(&json!({"pattern": "a".repeat(257)})).0,
+            "schema_too_large"
+        );
+        assert_eq!(
+            refusal(&json!({"pattern": "1[01]{1000}"})).0,
+            "invalid_schema"
+        );
+        for pattern in [
+            "^[^@\\s]+@[^@\\s]+\\.[a-z]{2,}$",
+            "^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$",
+            "^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}$",
+        ] {
+            compiled(&json!({ "pattern": pattern }));
+        }
+        let listed: Vec<_> = (0..4_000).collect();
+        let again = json!({"$ref": "#/$defs/a"});
+        let heavy = json!({"$defs": {"a": {"enum": listed}}, "allOf": [again, again, again]});
+        assert_eq!(refusal(&heavy).0, "schema_too_large");
     }
 }

@@ -1,7 +1,7 @@
 //! One event type: how often it was seen, what did not match, and the form in which it is declared.
 
 use super::answer::{Page, ok, page, see_other};
-use super::event_types::href;
+use super::event_types::{href, name_in};
 use super::flash::{self, Flash, Said};
 use super::format::number;
 use super::forms::{Form, Refusals};
@@ -30,8 +30,9 @@ struct Known {
 /// # Errors
 /// [`Kind::NotFound`] for what no event may be called.
 fn name_of(path: &(String, String)) -> Result<String> {
-    match normalize::check_name(&path.1, "name") {
-        Ok(()) => Ok(path.1.clone()),
+    let name = name_in(&path.1);
+    match normalize::check_name(name, "name") {
+        Ok(()) => Ok(name.to_owned()),
         Err(_) => Err(Error::not_found("event type")),
     }
 }

@@ -60,9 +60,27 @@ impl Row {
     }
 }
 
+/// Stands before a name that could not stand in a path for itself.
+const MARK: char = '~';
+
+/// Whether [`MARK`] stands before a name: dots alone lead elsewhere, escaped too.
+fn is_marked(name: &str) -> bool {
+    matches!(name, "." | "..") || name.starts_with(MARK)
+}
+
+/// The name that [`href`] has put into a path.
+pub(super) fn name_in(path: &str) -> &str {
+    path.strip_prefix(MARK)
+        .filter(|name| is_marked(name))
+        .unwrap_or(path)
+}
+
 /// The path of a type's page. Its name is the app's own and may hold anything.
 pub(super) fn href(base: &str, name: &str) -> String {
     let mut path = String::new();
+    if is_marked(name) {
+        path.push(MARK);
+    }
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
             path.push(char::from(byte));
@@ -137,6 +155,25 @@ fn by_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_read_from_its_path() {
+        for (name, path) in [
+            (".", "~."),
+            ("..", "~.."),
+            ("~", "~~"),
+            ("~.", "~~."),
+            ("~~", "~~~"),
+            ("~a", "~~a"),
+            ("...", "..."),
+            (" a ", " a "),
+        ] {
+            let escaped = path.replace('.', "%2E").replace(' ', "%20");
+            assert_eq!(href("/w/a", name), format!("/w/a/event-types/{escaped}"));
+            assert_eq!(name_in(path), name);
+        }
+        assert_eq!(name_in("~a"), "~a");
+    }
 
     #[test]
     fn any_name_fits_into_a_path() {

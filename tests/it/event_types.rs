@@ -19,7 +19,11 @@ struct Box {
 impl Box {
     #[track_caller]
     fn new() -> Self {
-        let data = Data::new();
+        Self::of(Data::new())
+    }
+
+    #[track_caller]
+    fn of(data: Data) -> Self {
         let tenant = data.tenant("Acme");
         data.member(&tenant.id, "ann@example.com", "member");
         let server = data.serve();
@@ -468,4 +472,83 @@ fn a_viewer_looks_and_a_stranger_does_not() {
     // One workspace's schema is not another's.
     let own = paid(&json!({})).to_string();
     assert_eq!(the.server.post_native(&other.key, own).0, 200);
+}
+
+#[test]
+fn what_costs_too_much_to_check_keeps_nobody_waiting() {
+    let data = Data::new();
+    let other = data.tenant("Other");
+    let the = Box::of(data);
+    let choices: Vec<_> = (0..1_800).map(|n| json!({ "const": n })).collect();
+    let choices = json!({"properties": {"a": {"items": {"anyOf": choices}}}}).to_string();
+    let patterns: Vec<_> = (0..50)
+        .map(|n| json!({"pattern": format!("1[01]{{100}}x{n}")}))
+        .collect();
+    let patterns = json!({"properties": {"a": {"anyOf": patterns}}}).to_string();
+    the.declare("Choices", &choices, "enforce");
+    the.declare("Patterns", &patterns, "enforce");
+    the.declare("Observed", &choices, "observe");
+    let none: Vec<_> = (0..300)
+        .map(|_| json!({"unevaluatedProperties": false}))
+        .collect();
+    let none = json!({"properties": {"a": {"items": {"anyOf": none}}}}).to_string();
+    let fields = [("schema", &*none), ("mode", "enforce")];
+    let page = the.ann.post(&the.path("Unevaluated"), &fields);
+    assert_eq!(page.status, 422);
+    assert!(
+        page.text().contains("unevaluatedProperties is not taken"),
+        "{}",
+        page.text()
+    );
+
+    let start = std::time::Instant::now();
+    let array = json!({"a": vec!["x"; 14_000]});
+    let long = json!({"a": "10".repeat(25_000)});
+    std::thread::scope(|scope| {
+        for (name, properties) in [("Choices", &array), ("Patterns", &long)].repeat(3) {
+            let (server, key) = (&the.server, &the.tenant.key);
+            scope.spawn(move || {
+                let event = json!({"event": name, "userId": "u", "properties": properties});
+                let request = server.native(key).body(event.to_string());
+                let problem = Problem::read(request.send().unwrap());
+                assert_eq!((problem.status, &*problem.code), (422, "schema_too_costly"));
+                assert_eq!(problem.errors, ["/properties schema_too_costly"]);
+            });
+        }
+        let answer = the
+            .server
+            .post_native(&other.key, r#"{"event":"Fine","userId":"u"}"#.to_owned());
+        assert_eq!(answer.0, 200);
+    });
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    let observed = json!({"event": "Observed", "userId": "u", "properties": array});
+    assert_eq!(the.post(&observed).1["status"], "created");
+    wait_until("the count", || {
+        let page = the.ann.see(&the.path("Observed")).text();
+        page.contains("1 did not match").then_some(())
+    });
+}
+
+#[test]
+fn names_of_dots_and_blanks_lead_to_their_pages() {
+    let the = Box::new();
+    let names = [".", "..", "~", " led", "trailed "];
+    for name in names {
+        let (status, answer) = the.post(&json!({"event": name, "userId": "u"}));
+        assert_eq!(status, 200, "{answer}");
+    }
+    wait_for_value("the types", &5, || the.data.rows("event_type"));
+    let prefix = the.path("");
+    let links = the.ann.see(&the.list()).links();
+    let links: Vec<_> = links
+        .iter()
+        .filter(|link| link.starts_with(&prefix))
+        .collect();
+    assert_eq!(links.len(), names.len(), "{links:?}");
+    for link in links {
+        assert!(the.ann.see(link).html.contains("name=\"schema\""), "{link}");
+        the.ann
+            .submit(link, &[("schema", "{}"), ("mode", "observe")]);
+    }
+    assert_eq!(the.data.rows("declared_event_type"), 5);
 }
