@@ -139,6 +139,10 @@ impl Acceptor {
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
     pub async fn accept_each(&self, events: Vec<Event>) -> Result<Vec<Result<Acceptance>>> {
+        if !events.iter().any(|event| self.0.is_checked(event)) {
+            let outcomes = self.submit(events, Parts::place_each).await?;
+            return Ok(outcomes.into_iter().map(Ok).collect());
+        }
         let mut settled = Vec::new();
         let mut observed = Vec::new();
         let mut kept = Vec::with_capacity(events.len());
@@ -337,6 +341,12 @@ fn unplaced(event: Event) -> StoredEvent {
 }
 
 impl Parts {
+    /// Whether a schema is declared of an event's type.
+    fn is_checked(&self, event: &Event) -> bool {
+        let catalog = self.catalog.current();
+        catalog.checked_type(event.workspace, &event.name).is_some()
+    }
+
     /// Checks an event by the schema that is declared of its type, where there is one.
     fn check(&self, event: &Event, budget: &mut Budget) -> Verdict {
         let catalog = self.catalog.current();

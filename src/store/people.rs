@@ -20,6 +20,7 @@ pub struct Scribe<'c> {
     connection: &'c Connection,
     profile: CachedStatement<'c>,
     identifier: CachedStatement<'c>,
+    one_event: CachedStatement<'c>,
     activity: CachedStatement<'c>,
     first_activity: CachedStatement<'c>,
     population: BTreeMap<(WorkspaceId, ProfileKind), i64>,
@@ -39,6 +40,13 @@ impl<'c> Scribe<'c> {
             )?,
             identifier: connection.prepare_cached(
                 "INSERT INTO identifier (workspace_id, kind, value, profile_id, event_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?,
+            one_event: connection.prepare_cached(
+                "UPDATE profile_activity SET
+                    sessions = sessions + (?2 > last_seen_at_ms + ?4),
+                    first_seen_at_ms = min(first_seen_at_ms, ?2), last_seen_at_ms = max(last_seen_at_ms, ?2),
+                    events = events + 1
+                 WHERE profile_id = ?1 AND active_month >= ?3",
             )?,
             activity: connection.prepare_cached(
                 "UPDATE profile_activity SET
@@ -112,6 +120,18 @@ impl<'c> Scribe<'c> {
         kind: ProfileKind,
         activity: &Activity,
     ) -> Result<()> {
+        if activity.is_one_plain_event() {
+            // In a window of the log most profiles have one event, and no more is to be said of it.
+            let changed = self.one_event.execute(params![
+                profile,
+                activity.begun_at_ms,
+                activity.month,
+                SESSION_GAP_MS,
+            ])?;
+            if changed > 0 {
+                return Ok(());
+            }
+        }
         let resumed = resumed(self.connection, profile, activity)?;
         // Nearly always the profile is there and was active this month.
         let changed = self.activity.execute(params![
@@ -251,6 +271,11 @@ impl Activity {
             resumed_at_ms: Vec::new(),
             month,
         }
+    }
+
+    /// Whether it is one event that is neither a pageview nor a goal.
+    fn is_one_plain_event(&self) -> bool {
+        self.events == 1 && self.pageviews == 0 && self.goals == 0
     }
 
     /// Adds the next event, of the same month.

@@ -48,10 +48,12 @@ pub(super) async fn receive(
     let received_at_ms = now_ms();
     let credential = request::credential(&request, &catalog.current(), &ADMISSION)?;
     let is_lines = lines::announced(&request);
-    let mut watch = rejects.watch(endpoint(&request, is_lines), credential, received_at_ms);
+    let key = Key::of(&request);
+    let endpoint = endpoint(key.as_ref().ok().and_then(Option::as_ref), is_lines);
+    let mut watch = rejects.watch(endpoint, credential, received_at_ms);
     let body = bodies.batch(&request, payload).await;
     let posted = Posted::new(&credential, received_at_ms, is_lines);
-    let answer = match Key::of(&request) {
+    let answer = match key {
         Ok(key) => take(body, posted.under(key), &acceptor, &mut watch).await,
         Err(error) => Err(error),
     };
@@ -60,14 +62,14 @@ pub(super) async fn receive(
 }
 
 /// What a command that posts the same again needs.
-fn endpoint(request: &HttpRequest, is_lines: bool) -> Endpoint {
+fn endpoint(key: Option<&Key>, is_lines: bool) -> Endpoint {
     let mut endpoint = Endpoint::with_key_in("/api/v1/events", "x-api-key");
     if is_lines {
         endpoint = endpoint.of_type(lines::CONTENT_TYPE);
     }
-    match Key::of(request) {
-        Ok(Some(key)) => endpoint.with_header(key::HEADER, key.as_str()),
-        _ => endpoint,
+    match key {
+        Some(key) => endpoint.with_header(key::HEADER, key.as_str()),
+        None => endpoint,
     }
 }
 

@@ -1,40 +1,27 @@
 //! A declared JSON Schema: what may be one, and whether an object matches it. Pure. A schema is written by
-//! one person and checked with every event of its type, so its cost is bounded: it refers to nothing
-//! outside of itself and never to itself, and its patterns run in linear time.
+//! one person and checked with every event of its type, so its cost is bounded: what it may say is in
+//! `walk.rs`, and what checking by it may cost in `cost.rs`.
+
+mod cost;
+mod walk;
+
+pub use cost::Budget;
 
 use crate::error::{Error, Result};
+use cost::{Size, Weight};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt;
+use walk::{check_dialect, escaped, refused, refused_at, weigh};
 
 /// A schema has at most this many bytes.
 pub const MAX_SCHEMA_BYTES: usize = 32 * 1_024;
-/// A schema has at most this many parts, each counted as often as it is referred to.
-const MAX_PARTS: usize = 2_000;
-/// A schema weighs at most this much: a unit for each value in it, as often as it is referred to.
-const MAX_WEIGHT: u64 = 10_000;
-/// A schema has at most this many patterns.
-const MAX_PATTERNS: usize = 50;
-/// A pattern has at most this many bytes.
-const MAX_PATTERN_BYTES: usize = 256;
 /// A compiled pattern has at most this many bytes, roughly.
 const MAX_COMPILED_PATTERN_BYTES: usize = 16 * 1_024;
-/// Checking one event costs at most this much. A unit is some nanoseconds.
-const MAX_COST: u64 = 5_000_000;
-/// Checking all events of one request costs at most this much.
-const MAX_REQUEST_COST: u64 = 5 * MAX_COST;
 /// Up to this much cost it is said which fields do not match: what says so is collected whole, and that
 /// takes far longer than to find out that something does not match.
 const MAX_DETAILED_COST: u64 = 100_000;
-/// What a value that holds many others weighs where all of them are compared.
-const HEAVY: u64 = 16;
-/// What a byte of text costs where a pattern looks at it: some patterns take a microsecond for each.
-const PATTERN_COST: u64 = 100;
-/// What a byte of text costs where a format or an encoding looks at it.
-const FORMAT_COST: u64 = 5;
-/// So many bytes of text cost what a value costs.
-const BYTES_A_UNIT: u64 = 16;
 /// The code of what does not match its schema.
 pub const SCHEMA_VIOLATION: &str = "schema_violation";
 /// The code of what cannot be checked by its schema in a bounded time.
@@ -42,73 +29,11 @@ pub const SCHEMA_TOO_COSTLY: &str = "schema_too_costly";
 /// So many violations of one object are named.
 const MAX_VIOLATIONS: usize = 20;
 
-/// The dialects of JSON Schema that are read; the first is the one of a schema that names none.
-const DIALECTS: [&str; 4] = [
-    "json-schema.org/draft/2020-12/schema",
-    "json-schema.org/draft/2019-09/schema",
-    "json-schema.org/draft-07/schema",
-    "json-schema.org/draft-06/schema",
-];
-/// Keywords whose members are schemas by name.
-const NAMED_PARTS: [&str; 6] = [
-    "properties",
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-    "dependencies",
-];
-/// Keywords that hold values and no schemas.
-const VALUES: [&str; 4] = ["enum", "const", "default", "examples"];
-/// Keywords that give a part a name or an address of its own, so that references could lead elsewhere
-/// than their pointers say.
-const NAMES: [&str; 5] = [
-    "$id",
-    "$anchor",
-    "$dynamicAnchor",
-    "$recursiveAnchor",
-    "$vocabulary",
-];
-
 /// A schema that was compiled.
 pub struct Schema {
     text: Box<str>,
     validator: Validator,
     weight: Weight,
-}
-
-/// What checking a value costs for what is in the schema.
-#[derive(Debug, Clone, Copy, Default)]
-struct Weight {
-    /// For each value that is checked.
-    values: u64,
-    /// For each value, where all that does not match is collected: what is nested is looked at again for
-    /// everything around it.
-    details: u64,
-    /// For each byte of text.
-    bytes: u64,
-}
-
-/// How much may be checked yet because of one request.
-#[derive(Debug)]
-pub struct Budget {
-    left: u64,
-}
-
-impl Budget {
-    /// What one request may cost.
-    pub fn of_request() -> Self {
-        Self {
-            left: MAX_REQUEST_COST,
-        }
-    }
-
-    /// Takes `cost`, where it is there and no more than one event's share.
-    fn spend(&mut self, cost: u64) -> bool {
-        let left = self.left.checked_sub(cost).filter(|_| cost <= MAX_COST);
-        self.left = left.unwrap_or(self.left);
-        left.is_some()
-    }
 }
 
 impl fmt::Debug for Schema {
@@ -145,18 +70,7 @@ impl Schema {
             return Err(refused("wrong_type", detail));
         };
         check_dialect(root)?;
-        let mut walk = Walk {
-            root: &schema,
-            parts: 0,
-            patterns: 0,
-            depth: 0,
-            weight: Weight::default(),
-            path: Vec::new(),
-            followed: Vec::new(),
-        };
-        walk.unnamed(&schema)?;
-        walk.part(&schema)?;
-        let weight = walk.weight;
+        let weight = weigh(&schema)?;
         let validator = jsonschema::options()
             .offline()
             .should_validate_formats(true)
@@ -212,46 +126,6 @@ impl Schema {
     }
 }
 
-/// How much there is to check.
-#[derive(Debug, Default)]
-struct Size {
-    values: u64,
-    bytes: u64,
-}
-
-impl Size {
-    /// Counts `value` and what is in it. Reading JSON has bounded how deep that goes.
-    fn add(&mut self, value: &Value) {
-        self.values += 1;
-        match value {
-            Value::String(text) => self.add_text(text),
-            Value::Array(items) => items.iter().for_each(|item| self.add(item)),
-            Value::Object(members) => {
-                for (name, value) in members {
-                    // A name is checked like a value.
-                    self.values += 1;
-                    self.add_text(name);
-                    self.add(value);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-
-    fn add_text(&mut self, text: &str) {
-        self.bytes = self
-            .bytes
-            .saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
-    }
-
-    /// What it costs where a value costs `values` and a byte of text `bytes`.
-    fn cost(&self, values: u64, bytes: u64) -> u64 {
-        let plain = self.values.saturating_add(self.bytes / BYTES_A_UNIT);
-        let scans = self.bytes.saturating_mul(bytes);
-        plain.saturating_mul(values).saturating_add(scans)
-    }
-}
-
 fn violation(error: &ValidationError<'_>) -> Violation {
     let pointer = error.instance_path().to_string();
     if let ValidationErrorKind::Required { property } = error.kind()
@@ -273,15 +147,6 @@ fn violation(error: &ValidationError<'_>) -> Violation {
     }
 }
 
-fn refused(code: &'static str, detail: impl Into<String>) -> Error {
-    Error::field("/schema", code, detail)
-}
-
-fn refused_at(code: &'static str, place: &str, what: &str) -> Error {
-    let place = if place.is_empty() { "the root" } else { place };
-    refused(code, format!("At {place}: {what}"))
-}
-
 fn invalid(error: &ValidationError<'_>) -> Error {
     let (instance, schema) = (error.instance_path().to_string(), error.schema_path());
     let place = if instance.is_empty() {
@@ -296,232 +161,10 @@ fn invalid(error: &ValidationError<'_>) -> Error {
     )
 }
 
-fn check_dialect(root: &Map<String, Value>) -> Result<()> {
-    let Some(dialect) = root.get("$schema") else {
-        return Ok(());
-    };
-    let named = dialect.as_str().unwrap_or("").trim_end_matches('#');
-    let is_known = ["https://", "http://"].iter().any(|scheme| {
-        named
-            .strip_prefix(scheme)
-            .is_some_and(|rest| DIALECTS.contains(&rest))
-    });
-    if is_known {
-        return Ok(());
-    }
-    let what = "this dialect is not read; use https://json-schema.org/draft/2020-12/schema, 2019-09, draft-07 or draft-06.";
-    Err(refused_at("unknown_dialect", "/$schema", what))
-}
-
-/// A walk over a schema that goes where a check of an object would go.
-struct Walk<'s> {
-    root: &'s Value,
-    parts: usize,
-    patterns: usize,
-    /// How many schemas are around the one that is walked over.
-    depth: u64,
-    weight: Weight,
-    /// Where it is, in the members' own names.
-    path: Vec<String>,
-    /// The references that lead here.
-    followed: Vec<&'s str>,
-}
-
-impl<'s> Walk<'s> {
-    /// A schema, or an array of them.
-    fn part(&mut self, value: &'s Value) -> Result<()> {
-        match value {
-            Value::Object(members) => self.schema(members),
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.inside(index.to_string(), |walk| walk.part(item))?;
-                }
-                Ok(())
-            }
-            // A name in `required`, a bound and the like.
-            _ => self.weigh(1),
-        }
-    }
-
-    fn schema(&mut self, members: &'s Map<String, Value>) -> Result<()> {
-        self.parts += 1;
-        if self.parts > MAX_PARTS {
-            let what = format!(
-                "the schema has more than {MAX_PARTS} parts, counting each as often as it is referred to."
-            );
-            return Err(self.refused("schema_too_large", &what));
-        }
-        self.weigh(1)?;
-        self.depth += 1;
-        for (name, value) in members {
-            self.inside(name.clone(), |walk| walk.member(name, value))?;
-        }
-        self.depth -= 1;
-        Ok(())
-    }
-
-    /// Counts what every value that is checked costs more.
-    fn weigh(&mut self, values: u64) -> Result<()> {
-        self.weight.values += values;
-        self.weight.details += values * (self.depth + 1);
-        if self.weight.values > MAX_WEIGHT {
-            let what = format!(
-                "the schema has more than {MAX_WEIGHT} values, counting each as often as it is referred to."
-            );
-            return Err(self.refused("schema_too_large", &what));
-        }
-        Ok(())
-    }
-
-    /// Refuses names and addresses anywhere, also where no check would come by.
-    fn unnamed(&mut self, value: &'s Value) -> Result<()> {
-        match value {
-            Value::Object(members) => members.iter().try_for_each(|(name, value)| {
-                self.inside(name.clone(), |walk| {
-                    // A member of an event may have such a name; what is said of it is an object.
-                    let is_said = value.is_string() || name == "$vocabulary";
-                    if NAMES.contains(&&**name) && (is_said || name == "$recursiveAnchor") {
-                        let what = format!("{name} is not taken; refer to parts as #/$defs/….");
-                        return Err(walk.refused("unsupported_ref", &what));
-                    }
-                    if name == "$schema" && value.is_string() && walk.path.len() > 1 {
-                        let what = "$schema may stand at the root only.";
-                        return Err(walk.refused("unsupported_ref", what));
-                    }
-                    walk.unnamed(value)
-                })
-            }),
-            Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-                self.inside(index.to_string(), |walk| walk.unnamed(item))
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn member(&mut self, name: &'s str, value: &'s Value) -> Result<()> {
-        self.weigh(1)?;
-        match (name, value) {
-            ("$ref", Value::String(reference)) => self.follow(reference),
-            ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
-                let what = "references that depend on where they are met are not followed; use $ref with #/$defs/….";
-                Err(self.refused("unsupported_ref", what))
-            }
-            ("unevaluatedProperties" | "unevaluatedItems", _) => {
-                let what = format!(
-                    "{name} is not taken, because what it costs is not bounded; use additionalProperties or items."
-                );
-                Err(self.refused("unsupported_keyword", &what))
-            }
-            ("uniqueItems", Value::Bool(true)) => self.weigh(HEAVY),
-            ("contains", part) => {
-                self.weigh(HEAVY)?;
-                self.part(part)
-            }
-            ("format" | "contentEncoding" | "contentMediaType", Value::String(_)) => {
-                self.weight.bytes += FORMAT_COST;
-                Ok(())
-            }
-            ("pattern", Value::String(pattern)) => self.pattern(pattern),
-            (name, Value::Object(parts)) if NAMED_PARTS.contains(&name) => {
-                for (part_name, part) in parts {
-                    self.inside(part_name.clone(), |walk| {
-                        if name == "patternProperties" {
-                            walk.pattern(part_name)?;
-                        }
-                        walk.weigh(1)?;
-                        walk.part(part)
-                    })?;
-                }
-                Ok(())
-            }
-            ("enum" | "const", compared) => {
-                let mut size = Size::default();
-                size.add(compared);
-                self.weigh(size.cost(1, 0))
-            }
-            (name, _) if VALUES.contains(&name) => Ok(()),
-            (_, part) => self.part(part),
-        }
-    }
-
-    fn pattern(&mut self, pattern: &str) -> Result<()> {
-        self.patterns += 1;
-        self.weight.bytes += PATTERN_COST;
-        if self.patterns > MAX_PATTERNS {
-            let what = format!("the schema has more than {MAX_PATTERNS} patterns.");
-            return Err(self.refused("schema_too_large", &what));
-        }
-        if pattern.len() > MAX_PATTERN_BYTES {
-            let what = format!("a pattern has at most {MAX_PATTERN_BYTES} bytes.");
-            return Err(self.refused("schema_too_large", &what));
-        }
-        Ok(())
-    }
-
-    fn follow(&mut self, reference: &'s str) -> Result<()> {
-        let Some(pointer) = reference.strip_prefix('#') else {
-            let what = format!(
-                "{reference} is outside of the schema, and nothing is fetched; put it under $defs and refer to #/$defs/…."
-            );
-            return Err(self.refused("remote_ref", &what));
-        };
-        if !is_plain(pointer) {
-            let what = format!(
-                "{reference} is no plain pointer; refer to #/$defs/…, with letters, digits and no %."
-            );
-            return Err(self.refused("unsupported_ref", &what));
-        }
-        if self.followed.contains(&reference) || pointer.is_empty() {
-            let what = format!(
-                "{reference} leads back to itself; a schema that contains itself is not taken."
-            );
-            return Err(self.refused("recursive_schema", &what));
-        }
-        let Some(target) = self.root.pointer(pointer) else {
-            let what = format!("there is nothing at {reference}.");
-            return Err(self.refused("unknown_ref", &what));
-        };
-        self.followed.push(reference);
-        self.part(target)?;
-        self.followed.pop();
-        Ok(())
-    }
-
-    fn inside(&mut self, name: String, go: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        self.path.push(name);
-        go(self)?;
-        self.path.pop();
-        Ok(())
-    }
-
-    fn refused(&self, code: &'static str, what: &str) -> Error {
-        let place: String = self
-            .path
-            .iter()
-            .map(|name| format!("/{}", escaped(name)))
-            .collect();
-        refused_at(code, &place, what)
-    }
-}
-
-/// Whether every reader finds the same at a pointer in a fragment: nothing in it is decoded but `~0` and
-/// `~1`.
-fn is_plain(pointer: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/$._-~".contains(c);
-    let is_escape = |rest: &str| rest.starts_with(['0', '1']);
-    (pointer.is_empty() || pointer.starts_with('/'))
-        && pointer.chars().all(is_plain)
-        && pointer.split('~').skip(1).all(is_escape)
-}
-
-/// A member's name inside a pointer, where two characters are escaped (RFC 6901).
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Map;
     use serde_json::json;
 
     #[track_caller]
