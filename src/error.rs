@@ -122,6 +122,17 @@ impl Error {
         self
     }
 
+    /// The same refusal in the words of a dialect that calls the events' properties `name`.
+    #[must_use]
+    pub fn of_properties(mut self, name: &str) -> Self {
+        for field in &mut self.0.fields {
+            field.pointer = field
+                .pointer
+                .replacen("/properties", &format!("/{name}"), 1);
+        }
+        self
+    }
+
     /// The same refusal, at a byte of the body.
     #[must_use]
     pub fn with_offset(mut self, offset: usize) -> Self {

@@ -552,3 +552,35 @@ fn names_of_dots_and_blanks_lead_to_their_pages() {
     }
     assert_eq!(the.data.rows("declared_event_type"), 5);
 }
+
+#[test]
+fn a_dialect_hears_of_its_own_fields() {
+    let the = Box::new();
+    let source = the.data.site(&the.tenant.id, &[]);
+    the.declare("Order Paid", SCHEMA, "enforce");
+    let event = json!({"event": "Order Paid", "uid": "u", "eventData": {"plan": "gold"}});
+    let pointer = |path: &str, body: &Value| {
+        wait_until("the box to know the source", || {
+            let request = the
+                .server
+                .http
+                .post(the.server.at(path))
+                .body(body.to_string());
+            let request = request
+                .header("x-ck-api-key", &the.tenant.key)
+                .header("x-ck-app", &source.id);
+            let response = request.send().unwrap();
+            (response.status() != 401).then(|| Problem::read(response).errors.join(" "))
+        })
+    };
+    assert_eq!(
+        pointer("/v1/api/events/new", &event),
+        "/eventData/plan schema_violation"
+    );
+    let good = json!({"event": "Order Paid", "uid": "u", "eventData": {"plan": "pro"}});
+    let bulk = json!([good, event]);
+    assert_eq!(
+        pointer("/v1/api/events/bulk", &bulk),
+        "/1/eventData/plan schema_violation"
+    );
+}

@@ -27,6 +27,9 @@ const KEY_HEADER: &str = "x-ck-api-key";
 /// Names the source that events come from.
 const APP_HEADER: &str = "x-ck-app";
 
+/// What an event's properties are called here.
+const PROPERTIES: &str = "eventData";
+
 /// The dialect's routes.
 pub(super) fn configure(routes: &mut web::ServiceConfig) {
     let at = |path: &str| {
@@ -188,7 +191,8 @@ async fn answer_one(acceptor: &Acceptor, events: Vec<Event>) -> Result<HttpRespo
     let verified = events
         .iter()
         .all(|event| event.verification != Verification::Unverified);
-    let stored = acceptor.accept(events, at_root).await?;
+    let stored = acceptor.accept(events, at_root).await;
+    let stored = stored.map_err(|refusal| refusal.of_properties(PROPERTIES))?;
     let last = stored.last().ok_or_else(|| {
         Error::internal(anyhow::anyhow!(
             "events were handed in and nothing was said of them"
@@ -231,7 +235,8 @@ async fn take_bulk(
     })?;
     // Before anything is waited for, so that it is not in memory twice.
     drop(body);
-    let stored = acceptor.accept(events, |index| format!("/{index}")).await?;
+    let stored = acceptor.accept(events, |index| format!("/{index}")).await;
+    let stored = stored.map_err(|refusal| refusal.of_properties(PROPERTIES))?;
     Ok(HttpResponse::Ok().json(BulkAnswer {
         status: "success",
         event_count: stored.len(),

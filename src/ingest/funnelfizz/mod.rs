@@ -83,7 +83,7 @@ async fn take(
         .await
     {
         Ok(placed) => placed.map_err(conflict),
-        Err(error) => Err(error),
+        Err(error) => Err(error.of_properties("props")),
     };
     if outcome.is_err() {
         quota.give_back(user, accepted);
