@@ -124,6 +124,15 @@ impl Seen {
         }
     }
 
+    /// When the one event happened and in which month it was received, if it is one, and no more is to be
+    /// said of it.
+    pub(super) fn plain(&self) -> Option<(i64, i64)> {
+        let says_nothing =
+            self.marks.is_empty() && self.traits.set.is_empty() && !self.traits.replaces;
+        let is_plain = says_nothing && self.activity.is_one_plain_event();
+        is_plain.then_some((self.activity.begun_at_ms, self.activity.month))
+    }
+
     /// Rows that are written because of it, about.
     pub(super) fn rows(&self) -> usize {
         self.traits.set.len() + 4 * self.marks.len()

@@ -50,6 +50,20 @@ struct Whole {
     /// Whether others become parts of it here. Then all its rows are written together: read again, they could
     /// not be told from those of the parts.
     has_merges: bool,
+    /// For one that was there before and has one event of which no more is to be said, as most have: when it
+    /// happened, and its month. So the writer need not go to the node.
+    plain: Option<(i64, i64)>,
+}
+
+impl Node<Seen> {
+    /// See [`Whole::plain`].
+    fn plain(&self) -> Option<(i64, i64)> {
+        let is_as_it_was = !self.is_new && self.attached.is_empty() && self.apart.is_empty();
+        match self.steps.as_slice() {
+            [Step::Seen(seen)] if is_as_it_was => seen.plain(),
+            _ => None,
+        }
+    }
 }
 
 /// A row of a timeline.
@@ -168,6 +182,7 @@ impl Window {
                 first_entry: 0,
                 rows: self.rows(node),
                 has_merges: self.has_merges(node),
+                plain: self.profiles.nodes[node].plain(),
             })
             .collect();
         wholes.sort_unstable_by_key(|whole| whole.profile);
@@ -261,7 +276,13 @@ impl Window {
         }
         let mut scribe = Scribe::new(connection)?;
         for whole in self.wholes_of(chunk.clone()) {
-            self.write_node(&mut scribe, whole.node)?;
+            let is_written = match whole.plain {
+                Some((at_ms, month)) => scribe.add_plain_event(whole.profile, at_ms, month)?,
+                None => false,
+            };
+            if !is_written {
+                self.write_node(&mut scribe, whole.node)?;
+            }
             self.write_members(connection, whole.profile)?;
         }
         scribe.finish()?;

@@ -109,6 +109,18 @@ impl<'c> Scribe<'c> {
         Ok(())
     }
 
+    /// Adds one event that is neither a pageview nor a goal to what a profile did; `false` where that does
+    /// not do: the profile is new to this month, and [`Scribe::add_activity`] counts it.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn add_plain_event(&mut self, profile: ProfileId, at_ms: i64, month: i64) -> Result<bool> {
+        let changed = self
+            .one_event
+            .execute(params![profile, at_ms, month, SESSION_GAP_MS])?;
+        Ok(changed > 0)
+    }
+
     /// Adds to what a profile did; a person who was not active in that month before is counted in it.
     ///
     /// # Errors
@@ -120,18 +132,6 @@ impl<'c> Scribe<'c> {
         kind: ProfileKind,
         activity: &Activity,
     ) -> Result<()> {
-        if activity.is_one_plain_event() {
-            // In a window of the log most profiles have one event, and no more is to be said of it.
-            let changed = self.one_event.execute(params![
-                profile,
-                activity.begun_at_ms,
-                activity.month,
-                SESSION_GAP_MS,
-            ])?;
-            if changed > 0 {
-                return Ok(());
-            }
-        }
         let resumed = resumed(self.connection, profile, activity)?;
         // Nearly always the profile is there and was active this month.
         let changed = self.activity.execute(params![
@@ -274,7 +274,7 @@ impl Activity {
     }
 
     /// Whether it is one event that is neither a pageview nor a goal.
-    fn is_one_plain_event(&self) -> bool {
+    pub fn is_one_plain_event(&self) -> bool {
         self.events == 1 && self.pageviews == 0 && self.goals == 0
     }
 
