@@ -194,12 +194,7 @@ impl ServeOptions {
 }
 
 fn parse_schedule(text: &str) -> Result<RetrySchedule, String> {
-    text.split(',')
-        .map(|delay| {
-            humantime::parse_duration(delay.trim()).map_err(|e| format!("\"{delay}\": {e}"))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map(RetrySchedule::new)
+    text.parse()
 }
 
 fn parse_keep(text: &str) -> Result<Duration, String> {
@@ -420,7 +415,7 @@ impl Config {
             unfinished: UNFINISHED_ATTEMPTS,
             ready_bytes: READY_BYTES,
             webhook_concurrency: WEBHOOK_CONCURRENCY,
-            schedule: self.retry_schedule.clone(),
+            schedule: self.retry_schedule.clone().into(),
             attempt: AttemptLimits {
                 total_timeout: ATTEMPT_TIMEOUT,
                 response_body_bytes: RESPONSE_BODY_BYTES,

@@ -2,7 +2,7 @@
 //! format that a webhook wants it in, and a delivery for each webhook, in the caller's transaction. Knows
 //! neither who sends nor when.
 
-use crate::delivery::Standing;
+use crate::delivery::{DeliveryState, Standing};
 use crate::error::{Error, Result};
 use crate::event::StoredEvent;
 use crate::id::{EventId, IdGenerator, MessageId, WorkspaceId};
@@ -12,6 +12,8 @@ use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
 use crate::webhook::{Format, WebhookState};
 use bytes::Bytes;
 use rusqlite::Connection;
+use serde_json::Value;
+use std::cell::OnceCell;
 
 /// Keeps a message and a delivery for every webhook that wants the event; those that are due go to `fresh`.
 ///
@@ -80,20 +82,22 @@ fn owe_all(
     fresh: &mut Vec<OwedDelivery>,
 ) -> Result<()> {
     let mut messages: Vec<(Format, MessageId, Bytes)> = Vec::new();
+    // What filters look at, read once for all of them.
+    let data = OnceCell::new();
+    let read = || data.get_or_init(|| data_of(&body)).as_ref();
     let wanting = catalog
         .webhooks_of(about.workspace)
         .iter()
-        .filter(|webhook| webhook.wants(about.event_type));
+        .filter(|webhook| webhook.wants(about.event_type) && webhook.lets_pass(read));
     for webhook in wanting {
-        let known = messages
-            .iter()
-            .find(|(format, ..)| *format == webhook.format);
+        let wanted = webhook.settings.format;
+        let known = messages.iter().find(|(format, ..)| *format == wanted);
         let (message, body) = match known {
             Some((_, message, body)) => (*message, body.clone()),
             None => {
-                let body = Bytes::from(body(webhook.format).map_err(Error::internal)?);
+                let body = Bytes::from(body(wanted).map_err(Error::internal)?);
                 let message = insert_message(connection, ids, about, &body)?;
-                messages.push((webhook.format, message, body.clone()));
+                messages.push((wanted, message, body.clone()));
                 (message, body)
             }
         };
@@ -104,7 +108,13 @@ fn owe_all(
             webhook: webhook.id,
             message,
             event: about.event,
-            is_held: !is_due,
+            state: if is_due {
+                DeliveryState::Pending
+            } else {
+                DeliveryState::Held
+            },
+            is_ordered: webhook.settings.is_ordered,
+            origin: None,
         };
         deliveries::insert_delivery(connection, &delivery)?;
         if is_due {
@@ -118,6 +128,12 @@ fn owe_all(
         }
     }
     Ok(())
+}
+
+/// The `data` of what is to be sent, as the standard format has it.
+fn data_of(body: impl Fn(Format) -> serde_json::Result<Vec<u8>>) -> Option<Value> {
+    let mut message: Value = serde_json::from_slice(&body(Format::Standard).ok()?).ok()?;
+    message.get_mut("data").map(Value::take)
 }
 
 fn insert_message(

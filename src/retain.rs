@@ -261,6 +261,7 @@ impl Sweeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::DeliveryState;
     use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
     use crate::id::{DeliveryId, IdGenerator, MessageId, WebhookId, WorkspaceId};
     use crate::store::deliveries::{NewDelivery, NewMessage};
@@ -317,7 +318,13 @@ mod tests {
                     webhook,
                     message,
                     event: Some(event.id),
-                    is_held: webhook != ACTIVE,
+                    state: if webhook == ACTIVE {
+                        DeliveryState::Pending
+                    } else {
+                        DeliveryState::Held
+                    },
+                    is_ordered: false,
+                    origin: None,
                 };
                 events::insert(connection, &event)?;
                 deliveries::insert_message(

@@ -6,7 +6,7 @@ use crate::admin::{self, Gate, SetupToken};
 use crate::config::Config;
 use crate::dedup::DedupWindow;
 use crate::deliver;
-use crate::deliver::RetryRequests;
+use crate::deliver::AttemptRequests;
 use crate::deliver::attempt::Tools;
 use crate::deliver::connections::Connections;
 use crate::followers;
@@ -126,7 +126,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         ids: Arc::clone(&ids),
         limits: config.dispatch_limits(),
     };
-    let (retries, dispatcher) = deliver::start(tools, fresh, stopping)?;
+    let (attempts, dispatcher) = deliver::start(tools, fresh, stopping)?;
     let stop_projector = Arc::new(AtomicBool::new(false));
     let projector = Projector::new(
         writer.clone(),
@@ -163,7 +163,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         readers: web::Data::new(readers),
         ids: web::Data::from(ids),
         vault: web::Data::new(files.vault().clone()),
-        retries: web::Data::new(retries),
+        attempts: web::Data::new(attempts),
         settings: web::Data::new(settings(config, &public_url, address)),
         setup: web::Data::new(setup),
         gate: web::Data::new(Gate::default()),
@@ -281,7 +281,7 @@ struct Shared {
     readers: web::Data<Readers>,
     ids: web::Data<IdGenerator>,
     vault: web::Data<Vault>,
-    retries: web::Data<RetryRequests>,
+    attempts: web::Data<AttemptRequests>,
     settings: web::Data<admin::Settings>,
     setup: web::Data<SetupToken>,
     gate: web::Data<Gate>,
@@ -301,7 +301,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
             .app_data(shared.readers.clone())
             .app_data(shared.ids.clone())
             .app_data(shared.vault.clone())
-            .app_data(shared.retries.clone())
+            .app_data(shared.attempts.clone())
             .app_data(shared.settings.clone())
             .app_data(shared.setup.clone())
             .app_data(shared.gate.clone())

@@ -69,7 +69,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "as above",
     ),
     (
-        "FROM webhook\n             WHERE deleted_at_ms IS NULL ORDER BY id",
+        "FROM webhook WHERE deleted_at_ms IS NULL ORDER BY id",
         "as above",
     ),
     (

@@ -6,14 +6,15 @@ use super::file::Look;
 use super::traffic;
 use anyhow::Context as _;
 use pillarbox::access::Scope;
+use pillarbox::delivery::DeliveryState;
 use pillarbox::id::{EventId, IdGenerator, WebhookId, WorkspaceId};
-use pillarbox::manage::{self, Actor, NewUser, WebhookInput};
+use pillarbox::manage::{self, Actor, NewUser};
 use pillarbox::message;
 use pillarbox::password;
 use pillarbox::store::deliveries::{self, NewDelivery, NewMessage};
 use pillarbox::store::{self, Files, events};
 use pillarbox::time::now_ms;
-use pillarbox::webhook::Format;
+use pillarbox::webhook::{Format, Signing, WebhookInput};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,10 +119,11 @@ impl Folder {
                 name: "bench".to_owned(),
                 url: url.clone(),
                 events: vec![(*event).to_owned()],
+                ..WebhookInput::default()
             };
             let vault = files.vault();
-            let format = Format::Standard;
-            let made = manage::create_webhook(&transaction, &actor, vault, id, &input, format)?;
+            let made =
+                manage::create_webhook(&transaction, &actor, vault, id, &input, Signing::Hmac)?;
             tenants.push(Tenant {
                 id,
                 slug,
@@ -270,7 +272,9 @@ impl Folder {
                 webhook: tenant.webhook,
                 message,
                 event: Some(id),
-                is_held: false,
+                state: DeliveryState::Pending,
+                is_ordered: false,
+                origin: None,
             },
         )?;
         Ok(())

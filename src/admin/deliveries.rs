@@ -9,8 +9,8 @@ use super::json_view::BodyView;
 use super::session::Visitor;
 use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use crate::access::Role;
-use crate::deliver::RetryRequests;
-use crate::delivery::{DeliveryState, ErrorClass};
+use crate::deliver::AttemptRequests;
+use crate::delivery::{DeliveryState, ErrorClass, Trigger};
 use crate::error::{Error, Kind, Result};
 use crate::id::DeliveryId;
 use crate::manage;
@@ -361,7 +361,7 @@ fn attempt_view(attempt: AttemptRow, now_ms: i64) -> AttemptView {
 pub(super) async fn retry(
     visitor: Visitor,
     path: web::Path<(String, String)>,
-    retries: web::Data<RetryRequests>,
+    attempts: web::Data<AttemptRequests>,
     form: Form,
 ) -> Page {
     visitor.must_be(Role::Member)?;
@@ -375,7 +375,7 @@ pub(super) async fn retry(
         let message = "The webhook of this delivery is deleted, so there is nowhere to send it.";
         return Err(Error::new(Kind::Conflict, "webhook_deleted", message).into());
     }
-    retries.request(id)?;
+    attempts.request(id, Trigger::Manual, None)?;
     visitor
         .desk()
         .change(visitor.user(), move |connection, actor| {

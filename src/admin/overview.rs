@@ -73,7 +73,7 @@ pub(super) fn steps(
     let newest = history::page(connection, workspace, DeliveryFilter::All, None, 1)?.pop();
     Ok(Steps {
         event: newest_events(connection, workspace, &base, now_ms, 1)?.pop(),
-        has_webhook: !webhooks::list(connection, workspace)?.is_empty(),
+        has_webhook: !webhooks::names(connection, workspace)?.is_empty(),
         was_tried: newest.as_ref().is_some_and(|row| row.attempts > 0),
         delivery: newest.map(|row| delivery_line(&row, &base, now_ms)),
         base,
@@ -214,7 +214,7 @@ fn find(connection: &Connection, workspace: WorkspaceId, base: &str, now_ms: i64
             .collect();
     let mut troubles = Vec::new();
     let (mut succeeded, mut failed, mut pending, mut held) = (0, 0, 0, 0);
-    for webhook in webhooks::list(connection, workspace)?
+    for webhook in webhooks::names(connection, workspace)?
         .into_iter()
         .take(MAX_WEBHOOKS)
     {

@@ -12,10 +12,10 @@ use crate::access::Role;
 use crate::address;
 use crate::error::{Error, FieldError, Kind, Result};
 use crate::id::WebhookId;
-use crate::manage::{self, WebhookInput};
+use crate::manage;
 use crate::store::profiles::{self, EventTypeRow};
 use crate::store::webhooks;
-use crate::webhook::Format;
+use crate::webhook::{Signing, WebhookInput};
 use actix_web::http::StatusCode;
 use actix_web::web;
 use askama::Template;
@@ -128,14 +128,9 @@ async fn render(visitor: &Visitor, draft: Draft) -> Page {
 /// The form of a new webhook.
 pub(super) async fn new(visitor: Visitor) -> Page {
     visitor.must_be(Role::Member)?;
-    let input = WebhookInput {
-        name: String::new(),
-        url: String::new(),
-        events: Vec::new(),
-    };
     let draft = Draft {
         id: None,
-        input,
+        input: WebhookInput::default(),
         refusals: Refusals::default(),
     };
     render(&visitor, draft).await
@@ -145,17 +140,14 @@ pub(super) async fn new(visitor: Visitor) -> Page {
 pub(super) async fn edit(visitor: Visitor, path: web::Path<(String, String)>) -> Page {
     visitor.must_be(Role::Member)?;
     let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
+    let vault = visitor.desk().vault.clone();
     let row = visitor
         .desk()
-        .read(move |connection| webhooks::get(connection, workspace, id))
+        .read(move |connection| webhooks::get(connection, &vault, workspace, id))
         .await?;
     let draft = Draft {
         id: Some(id),
-        input: WebhookInput {
-            name: row.name,
-            url: row.url,
-            events: row.patterns,
-        },
+        input: WebhookInput::of(&row.webhook.settings),
         refusals: Refusals::default(),
     };
     render(&visitor, draft).await
@@ -174,13 +166,14 @@ fn input(fields: &Fields) -> WebhookInput {
         name: fields.one("name").to_owned(),
         url: fields.one("url").to_owned(),
         events: fields.all("event"),
+        ..WebhookInput::default()
     }
 }
 
 /// Checks what was written, and the address as far as it can be judged without asking a resolver:
 /// a webhook that could never be sent to is better refused now than found out later.
 fn check(input: &WebhookInput, settings: &Settings) -> Result<()> {
-    let mut refused: Vec<FieldError> = match input.check() {
+    let mut refused: Vec<FieldError> = match input.check(None) {
         Ok(_) => Vec::new(),
         Err(e) if e.field_errors().is_empty() => return Err(e),
         Err(e) => e.field_errors().to_vec(),
@@ -234,7 +227,7 @@ pub(super) async fn create(visitor: Visitor, form: Form) -> Page {
                         &vault,
                         workspace,
                         &wanted,
-                        Format::Standard,
+                        Signing::Hmac,
                     )
                 })
                 .await
@@ -271,20 +264,21 @@ pub(super) async fn save(visitor: Visitor, path: web::Path<(String, String)>, fo
     visitor.must_be(Role::Member)?;
     let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
     // A webhook that is not there is said before anything in the form is.
+    let vault = visitor.desk().vault.clone();
     visitor
         .desk()
-        .read(move |connection| webhooks::get(connection, workspace, id))
+        .read(move |connection| webhooks::get(connection, &vault, workspace, id))
         .await?;
     let fields = form.open_signed(&visitor.person.form_token, &["name", "url", "event"])?;
     let input = input(&fields);
     let saved = match check(&input, &visitor.desk().settings) {
         Err(refusal) => Err(refusal),
         Ok(()) => {
-            let wanted = input.clone();
+            let (vault, wanted) = (visitor.desk().vault.clone(), input.clone());
             visitor
                 .desk()
                 .change_catalog(visitor.user(), move |connection, actor| {
-                    manage::edit_webhook(connection, actor, workspace, id, &wanted)
+                    manage::edit_webhook(connection, actor, &vault, workspace, id, &wanted)
                 })
                 .await
         }
@@ -316,6 +310,7 @@ mod tests {
             name: "CRM".to_owned(),
             url: url.to_owned(),
             events: vec!["*".to_owned()],
+            ..WebhookInput::default()
         }
     }
 

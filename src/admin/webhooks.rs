@@ -15,7 +15,7 @@ use crate::id::DeliveryId;
 use crate::manage::{self, Held};
 use crate::store::history::{self, COUNT_LIMIT, DeliveryFilter, RecentOutcomes, Waiting};
 use crate::store::webhooks::{self, WebhookRow};
-use crate::webhook::WebhookState;
+use crate::webhook::{Webhook, WebhookState};
 use actix_web::web;
 use askama::Template;
 
@@ -42,13 +42,23 @@ impl Row {
         base: &str,
         now_ms: i64,
     ) -> Self {
+        let Webhook {
+            id,
+            state,
+            settings,
+            ..
+        } = webhook.webhook;
+        let patterns = settings.patterns.iter();
         Self {
-            href: format!("{base}/webhooks/{}", webhook.id),
-            name: webhook.name,
-            url: webhook.url,
-            more: webhook.patterns.len().saturating_sub(SHOWN_PATTERNS),
-            patterns: webhook.patterns.into_iter().take(SHOWN_PATTERNS).collect(),
-            state: State::of_webhook(webhook.state),
+            href: format!("{base}/webhooks/{id}"),
+            name: settings.name.into(),
+            url: settings.url.into(),
+            more: settings.patterns.len().saturating_sub(SHOWN_PATTERNS),
+            patterns: patterns
+                .take(SHOWN_PATTERNS)
+                .map(ToString::to_string)
+                .collect(),
+            state: State::of_webhook(state),
             success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
             waiting: bounded_number(waiting.pending + waiting.held, COUNT_LIMIT),
             last: outcomes.last_attempt_at_ms.map(|at| When::new(at, now_ms)),
@@ -67,15 +77,16 @@ struct List {
 /// The webhooks of the workspace.
 pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
     let workspace = visitor.membership.workspace;
+    let vault = visitor.desk().vault.clone();
     let found = visitor
         .desk()
         .read(move |connection| {
-            webhooks::list(connection, workspace)?
+            webhooks::list(connection, &vault, workspace)?
                 .into_iter()
                 .take(MAX_WEBHOOKS)
                 .map(|webhook| {
-                    let outcomes = history::recent_outcomes(connection, webhook.id)?;
-                    let waiting = history::waiting(connection, webhook.id)?;
+                    let outcomes = history::recent_outcomes(connection, webhook.webhook.id)?;
+                    let waiting = history::waiting(connection, webhook.webhook.id)?;
                     Ok((webhook, outcomes, waiting))
                 })
                 .collect::<Result<Vec<_>>>()
@@ -126,12 +137,13 @@ pub(super) async fn show(
 ) -> Page {
     let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
     let before: Option<DeliveryId> = cursor.before();
-    let (webhook, outcomes, waiting, mut rows) = visitor
+    let vault = visitor.desk().vault.clone();
+    let (row, outcomes, waiting, mut rows) = visitor
         .desk()
         .read(move |connection| {
             let filter = DeliveryFilter::Webhook(id);
             Ok((
-                webhooks::get(connection, workspace, id)?,
+                webhooks::get(connection, &vault, workspace, id)?,
                 history::recent_outcomes(connection, id)?,
                 history::waiting(connection, id)?,
                 history::page(connection, workspace, filter, before, PAGE_ROWS + 1)?,
@@ -140,19 +152,22 @@ pub(super) async fn show(
         .await?;
     let next = cut_page(&mut rows, |row| row.id.to_string());
     let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
+    let Webhook {
+        state, settings, ..
+    } = row.webhook;
     ok(&Show {
-        shell: Shell::new(&visitor, Section::Webhooks, &webhook.name, &flash),
+        shell: Shell::new(&visitor, Section::Webhooks, &settings.name, &flash),
         id: id.to_string(),
         href: format!("{base}/webhooks/{id}"),
-        name: webhook.name,
-        url: webhook.url,
-        format: webhook.format.as_str(),
-        patterns: webhook.patterns,
-        state: State::of_webhook(webhook.state),
-        reason: webhook.state_reason,
-        is_active: webhook.state == WebhookState::Active,
-        created: When::new(webhook.created_at_ms, now_ms),
-        updated: When::new(webhook.updated_at_ms, now_ms),
+        name: settings.name.into(),
+        url: settings.url.into(),
+        format: settings.format.as_str(),
+        patterns: settings.patterns.iter().map(ToString::to_string).collect(),
+        state: State::of_webhook(state),
+        reason: row.state_reason,
+        is_active: state == WebhookState::Active,
+        created: When::new(row.created_at_ms, now_ms),
+        updated: When::new(row.updated_at_ms, now_ms),
         success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
         pending: bounded_number(waiting.pending, COUNT_LIMIT),
         held: bounded_number(waiting.held, COUNT_LIMIT),
@@ -184,17 +199,18 @@ pub(super) async fn pause(visitor: Visitor, path: web::Path<(String, String)>, f
 
 /// What is there to be woken or ended.
 struct Subject {
-    webhook: WebhookRow,
+    webhook: Webhook,
     waiting: Waiting,
 }
 
 async fn subject(visitor: &Visitor, path: &(String, String)) -> Result<Subject> {
     let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
+    let vault = visitor.desk().vault.clone();
     visitor
         .desk()
         .read(move |connection| {
             Ok(Subject {
-                webhook: webhooks::get(connection, workspace, id)?,
+                webhook: webhooks::get(connection, &vault, workspace, id)?.webhook,
                 waiting: history::waiting(connection, id)?,
             })
         })
@@ -222,7 +238,7 @@ fn activate_page(visitor: &Visitor, subject: Subject, refusals: Refusals) -> Pag
             &Flash::default(),
         ),
         href: format!("{}/webhooks/{}", visitor.base(), subject.webhook.id),
-        name: subject.webhook.name,
+        name: subject.webhook.settings.name.into(),
         has_held: subject.waiting.held > 0,
         held: bounded_number(subject.waiting.held, COUNT_LIMIT),
         refusals,
@@ -296,7 +312,7 @@ fn delete_page(visitor: &Visitor, subject: Subject, refusals: Refusals) -> Page 
             &Flash::default(),
         ),
         href: format!("{}/webhooks/{}", visitor.base(), subject.webhook.id),
-        name: subject.webhook.name,
+        name: subject.webhook.settings.name.into(),
         owed: (owed > 0).then(|| bounded_number(owed, COUNT_LIMIT)),
         refusals,
     };
@@ -319,7 +335,7 @@ pub(super) async fn delete(
     visitor.must_be(Role::Member)?;
     let subject = subject(&visitor, &path).await?;
     let fields = form.open_signed(&visitor.person.form_token, &["confirm"])?;
-    if fields.one("confirm").trim() != subject.webhook.name {
+    if fields.one("confirm").trim() != &*subject.webhook.settings.name {
         let refusal = Error::field(
             "/confirm",
             "not_confirmed",
@@ -328,10 +344,11 @@ pub(super) async fn delete(
         return delete_page(&visitor, subject, Refusals::of(refusal)?);
     }
     let (workspace, id) = (visitor.membership.workspace, subject.webhook.id);
+    let vault = visitor.desk().vault.clone();
     let cancelled = visitor
         .desk()
         .change_catalog(visitor.user(), move |connection, actor| {
-            manage::delete_webhook(connection, actor, workspace, id)
+            manage::delete_webhook(connection, actor, &vault, workspace, id)
         })
         .await?;
     let list = format!("{}/webhooks", visitor.base());

@@ -5,11 +5,11 @@ use super::beside::change;
 use super::serve;
 use crate::access::{Role, Scope};
 use crate::config::{BoxOptions, Config, ServeOptions};
-use crate::manage::{self, NewUser, WebhookInput};
+use crate::manage::{self, NewUser};
 use crate::password;
 use crate::secret::random_token;
 use crate::server;
-use crate::webhook::Format;
+use crate::webhook::{Signing, WebhookInput};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 use clap::Args;
@@ -223,15 +223,9 @@ fn furnish(which: &BoxOptions, receiver: SocketAddr, password: &str) -> anyhow::
                 name: name.to_owned(),
                 url: format!("http://{receiver}/{path}"),
                 events: events.iter().map(|event| (*event).to_owned()).collect(),
+                ..WebhookInput::default()
             };
-            manage::create_webhook(
-                connection,
-                actor,
-                vault,
-                workspace,
-                &input,
-                Format::Standard,
-            )?;
+            manage::create_webhook(connection, actor, vault, workspace, &input, Signing::Hmac)?;
         }
         let key = manage::create_api_key(
             connection,

@@ -2,9 +2,9 @@
 
 use super::beside::{change, print};
 use crate::config::BoxOptions;
-use crate::manage::{self, WebhookInput};
+use crate::manage;
 use crate::store::workspaces::find_workspace;
-use crate::webhook::Format;
+use crate::webhook::{Format, Signing, WebhookInput};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
@@ -51,10 +51,12 @@ pub(super) fn run(
         name: create.name,
         url: create.url,
         events: create.events,
+        format: create.format,
+        ..WebhookInput::default()
     };
     let webhook = change(which, |connection, actor, vault| {
         let workspace = find_workspace(connection, &create.workspace)?;
-        manage::create_webhook(connection, actor, vault, workspace, &input, create.format)
+        manage::create_webhook(connection, actor, vault, workspace, &input, Signing::Hmac)
     })?;
     let lines = [
         format!("Webhook made: {}", webhook.id),

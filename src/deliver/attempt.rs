@@ -3,7 +3,7 @@
 
 use super::connections::Connections;
 use super::sender::{self, AttemptLimits, Endpoint, Outcome, Outgoing};
-use crate::delivery::{RetrySchedule, Standing, Trigger};
+use crate::delivery::{Pace, RetrySchedule, Standing, Tried, Trigger};
 use crate::id::{IdGenerator, WebhookId};
 use crate::store::Readers;
 use crate::store::attempts::NewAttempt;
@@ -14,6 +14,7 @@ use crate::time::now_ms;
 use crate::webhook::Webhook;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The bounds of sending.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub struct DispatchLimits {
     /// Attempts on their way to one webhook.
     pub webhook_concurrency: usize,
     /// When to try again.
-    pub schedule: RetrySchedule,
+    pub schedule: Arc<RetrySchedule>,
     /// The bounds of one attempt.
     pub attempt: AttemptLimits,
     /// How long attempts on their way may take to end when the box stops.
@@ -55,15 +56,19 @@ pub struct Tools {
 /// A webhook with all that its requests share, made anew when the webhook changes.
 pub(super) struct Target {
     pub(super) webhook: Arc<Webhook>,
+    /// The webhook's own, or the box's.
+    schedule: Arc<RetrySchedule>,
     url: Arc<str>,
     /// Or why its settings cannot be sent.
     endpoint: Result<Endpoint, String>,
 }
 
 impl Target {
-    pub(super) fn new(webhook: Arc<Webhook>) -> Self {
+    pub(super) fn new(webhook: Arc<Webhook>, limits: &DispatchLimits) -> Self {
+        let own = webhook.settings.schedule.as_ref();
         Self {
-            url: webhook.url.as_str().into(),
+            schedule: Arc::clone(own.unwrap_or(&limits.schedule)),
+            url: webhook.settings.url.as_str().into(),
             endpoint: Endpoint::new(&webhook).map_err(|e| e.to_string()),
             webhook,
         }
@@ -77,8 +82,37 @@ pub(super) struct Made {
     /// Where the delivery stood when it was sent.
     pub(super) standing: Standing,
     pub(super) ended_at_ms: i64,
+    /// How long the receiver asked to be left alone.
+    pub(super) retry_after: Option<Duration>,
     /// Moves the next attempt's time; thrown once, so that a repeated job says the same.
     pub(super) dice: f64,
+    pub(super) schedule: Arc<RetrySchedule>,
+    pub(super) is_ordered: bool,
+    /// Who asked for it, and waits to hear.
+    pub(super) told: Option<Told>,
+}
+
+/// Hears whether an attempt that somebody asked for succeeded, once it is recorded.
+pub type Told = oneshot::Sender<bool>;
+
+impl Made {
+    pub(super) fn tried(&self) -> Tried {
+        Tried {
+            attempt: self.attempt.id,
+            trigger: self.attempt.trigger,
+            succeeded: self.attempt.error.is_none(),
+            ended_at_ms: self.ended_at_ms,
+            retry_after: self.retry_after,
+            dice: self.dice,
+        }
+    }
+
+    pub(super) fn pace(&self) -> Pace<'_> {
+        Pace {
+            schedule: &self.schedule,
+            is_ordered: self.is_ordered,
+        }
+    }
 }
 
 /// Makes one attempt.
@@ -87,6 +121,7 @@ pub(super) async fn attempt(
     target: &Target,
     owed: OwedDelivery,
     trigger: Trigger,
+    told: Option<Told>,
 ) -> Made {
     let started_at_ms = now_ms();
     let outgoing = Outgoing {
@@ -111,10 +146,15 @@ pub(super) async fn attempt(
             request_headers: outcome.request_headers,
             response: outcome.response,
             error: outcome.error,
+            phases: outcome.phases,
         },
         webhook: owed.webhook,
         standing: owed.standing,
         ended_at_ms: now_ms(),
+        retry_after: outcome.retry_after,
         dice: fastrand::f64(),
+        schedule: Arc::clone(&target.schedule),
+        is_ordered: target.webhook.settings.is_ordered,
+        told,
     }
 }

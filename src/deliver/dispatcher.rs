@@ -1,17 +1,18 @@
 //! The dispatcher: decides which webhook sends next, within its bounds, and has every attempt
 //! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
 
-use super::attempt::{self, Made, Target, Tools};
+use super::attempt::{self, Made, Target, Told, Tools};
 use super::backlog::{self, Backlog, Readings, in_background};
 use super::lane::{Lane, READY_LIMIT, Room};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
+use super::request::AttemptRequest;
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
 use crate::delivery::{DeliveryState, Trigger};
 use crate::error::Result;
 use crate::followers::FreshDeliveries;
-use crate::id::{DeliveryId, WebhookId};
+use crate::id::WebhookId;
 use crate::store::deliveries::{self, OwedDelivery};
 use crate::time::now_ms;
 use crate::webhook::WebhookState;
@@ -30,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(15);
 pub(super) async fn run(
     tools: Arc<Tools>,
     mut fresh: FreshDeliveries,
-    mut retries: mpsc::Receiver<DeliveryId>,
+    mut asked_for: mpsc::Receiver<AttemptRequest>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut dispatcher = Dispatcher::new(tools);
@@ -66,7 +67,7 @@ pub(super) async fn run(
                 }
                 None => break,
             },
-            Some(id) = retries.recv() => dispatcher.retry_now(id),
+            Some(request) = asked_for.recv() => dispatcher.look_up(request),
             () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
             () = tokio::time::sleep(sleep) => {}
         }
@@ -191,7 +192,7 @@ impl Dispatcher {
             if let Some(owed) = lane.take(self.tools.limits.webhook_concurrency) {
                 self.give_turn(webhook);
                 rest += 1;
-                self.send(owed, Trigger::Automatic);
+                self.send(owed, Trigger::Automatic, None);
             } else {
                 self.readings.ask(webhook, lane);
             }
@@ -208,12 +209,12 @@ impl Dispatcher {
             return Some(Arc::clone(target));
         }
         let webhook = Arc::clone(self.tools.catalog.current().webhook(webhook)?);
-        let target = Arc::new(Target::new(webhook));
+        let target = Arc::new(Target::new(webhook, &self.tools.limits));
         self.targets.insert(target.webhook.id, Arc::clone(&target));
         Some(target)
     }
 
-    fn send(&mut self, owed: OwedDelivery, trigger: Trigger) {
+    fn send(&mut self, owed: OwedDelivery, trigger: Trigger, told: Option<Told>) {
         let Some(target) = self.target(owed.webhook) else {
             // Deleted a moment ago; its deliveries are cancelled in the file.
             if let (Trigger::Automatic, Some(lane)) = (trigger, self.lanes.get_mut(&owed.webhook)) {
@@ -226,7 +227,7 @@ impl Dispatcher {
         self.unfinished += 1;
         let tools = Arc::clone(&self.tools);
         self.tasks.start(async move {
-            Done::Attempt(attempt::attempt(&tools, &target, owed, trigger).await)
+            Done::Attempt(attempt::attempt(&tools, &target, owed, trigger, told).await)
         });
     }
 
@@ -238,10 +239,8 @@ impl Dispatcher {
         self.is_recording = true;
         let made = std::mem::take(&mut self.unrecorded);
         let tools = Arc::clone(&self.tools);
-        self.tasks.start(async move {
-            let schedule = &tools.limits.schedule;
-            Done::Recorded(record::record(&tools.writer, schedule, made).await)
-        });
+        self.tasks
+            .start(async move { Done::Recorded(record::record(&tools.writer, made).await) });
     }
 
     /// Reads the backlogs that are wanted.
@@ -276,10 +275,11 @@ impl Dispatcher {
     }
 
     /// Makes one attempt outside the schedule and its bounds; there are few, and a person waits.
-    fn retry_now(&mut self, id: DeliveryId) {
-        let readers = self.tools.readers.clone();
+    fn look_up(&mut self, request: AttemptRequest) {
+        let (readers, id) = (self.tools.readers.clone(), request.delivery);
         self.tasks.start(async move {
-            Done::Lookup(in_background(move || deliveries::owed(&*readers.get()?, id)).await)
+            let found = in_background(move || deliveries::owed(&*readers.get()?, id)).await;
+            Done::Lookup { found, request }
         });
     }
 
@@ -306,9 +306,11 @@ impl Dispatcher {
                     .into_iter()
                     .for_each(|webhook| self.look_again(webhook));
             }
-            Done::Lookup(Ok(Some(owed))) => self.send(owed, Trigger::Manual),
-            Done::Lookup(Ok(None)) => {}
-            Done::Lookup(Err(e)) => tracing::error!(error = %e, "a retry could not be looked up"),
+            Done::Lookup { found, request } => match found {
+                Ok(Some(owed)) => self.send(owed, request.trigger, request.told),
+                Ok(None) => {}
+                Err(e) => tracing::error!(error = %e, "a delivery could not be looked up"),
+            },
         }
     }
 
@@ -331,7 +333,13 @@ impl Dispatcher {
             webhook,
             trigger,
             fate,
+            succeeded,
+            told,
         } = recorded;
+        if let (Some(told), Fate::Stands(_)) = (told, &fate) {
+            // Who asked may have gone away.
+            let _ = told.send(succeeded);
+        }
         let (is_settled, next_ms) = match fate {
             Fate::Stands(standing) => (
                 standing.state != DeliveryState::Pending,
@@ -343,8 +351,11 @@ impl Dispatcher {
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             match trigger {
                 Trigger::Automatic => lane.recorded(delivery),
-                Trigger::Manual if is_settled => lane.settle(delivery),
-                Trigger::Manual => {}
+                Trigger::Manual | Trigger::Replay | Trigger::Test => {
+                    if is_settled {
+                        lane.settle(delivery);
+                    }
+                }
             }
             self.give_turn(webhook);
         }

@@ -11,40 +11,18 @@ mod dispatcher;
 mod lane;
 mod listing;
 mod record;
+mod request;
 pub mod sender;
 mod tasks;
 mod timers;
 
-use crate::error::{Error, Kind, Result};
+pub use request::AttemptRequests;
+
 use crate::followers::FreshDeliveries;
-use crate::id::DeliveryId;
 use attempt::Tools;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, watch};
-
-/// Retries that people asked for and that have not begun.
-const RETRY_REQUESTS: usize = 1_024;
-
-/// Asks the dispatcher for attempts outside the schedule.
-#[derive(Debug, Clone)]
-pub struct RetryRequests(mpsc::Sender<DeliveryId>);
-
-impl RetryRequests {
-    /// Asks for one attempt of a delivery now; the schedule stays as it is.
-    ///
-    /// # Errors
-    /// [`Kind::Unavailable`] when too many are asked for at once.
-    pub fn request(&self, delivery: DeliveryId) -> Result<()> {
-        self.0.try_send(delivery).map_err(|_| {
-            Error::new(
-                Kind::Unavailable,
-                "retries_busy",
-                "Too many retries are waiting already; try again in a moment.",
-            )
-        })
-    }
-}
+use tokio::sync::watch;
 
 /// Starts the dispatcher's thread; it ends some time after `stop` turns true.
 ///
@@ -54,8 +32,8 @@ pub fn start(
     tools: Tools,
     fresh: FreshDeliveries,
     stop: watch::Receiver<bool>,
-) -> std::io::Result<(RetryRequests, JoinHandle<()>)> {
-    let (requests, retries) = mpsc::channel(RETRY_REQUESTS);
+) -> std::io::Result<(AttemptRequests, JoinHandle<()>)> {
+    let (requests, asked_for) = request::channel();
     // One thread: with two, an attempt costs half as much again in handing over.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,11 +44,11 @@ pub fn start(
             runtime.block_on(tokio::task::unconstrained(dispatcher::run(
                 Arc::new(tools),
                 fresh,
-                retries,
+                asked_for,
                 stop,
             )));
             // A resolver that hangs would keep the box from stopping (promise 13).
             runtime.shutdown_background();
         })?;
-    Ok((RetryRequests(requests), thread))
+    Ok((requests, thread))
 }

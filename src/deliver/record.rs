@@ -1,8 +1,9 @@
 //! Records: what was tried goes to the file, as many attempts at once as are there, each with where
 //! its delivery stands now. Decides nothing about who sends next.
 
-use super::attempt::Made;
-use crate::delivery::{RetrySchedule, Standing, Trigger};
+use super::attempt::{Made, Told};
+use crate::delivery::Standing;
+use crate::delivery::Trigger;
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, WebhookId};
 use crate::store::attempts::Recorder;
@@ -22,6 +23,10 @@ pub(super) struct Recorded {
     pub(super) webhook: WebhookId,
     pub(super) trigger: Trigger,
     pub(super) fate: Fate,
+    /// Whether the receiver answered 2xx.
+    pub(super) succeeded: bool,
+    /// Who asked for it, and waits to hear.
+    pub(super) told: Option<Told>,
 }
 
 /// What the file says of a delivery after an attempt.
@@ -36,19 +41,16 @@ pub(super) enum Fate {
 }
 
 /// Has attempts kept, in one transaction if all of them can be.
-pub(super) async fn record(
-    writer: &Writer,
-    schedule: &RetrySchedule,
-    made: Vec<Made>,
-) -> Vec<Recorded> {
+pub(super) async fn record(writer: &Writer, mut made: Vec<Made>) -> Vec<Recorded> {
+    let told: Vec<_> = made.iter_mut().map(|made| made.told.take()).collect();
     let made: Arc<[Made]> = made.into();
-    let fates = match keep(writer, schedule, &made, 0..made.len()).await {
+    let fates = match keep(writer, &made, 0..made.len()).await {
         Ok(fates) => fates,
         Err(_) if made.len() > 1 && writer.is_alive() => {
             // One of them is at fault and must not cost the others their records.
             let mut fates = Vec::with_capacity(made.len());
             for n in 0..made.len() {
-                match keep(writer, schedule, &made, n..n + 1).await {
+                match keep(writer, &made, n..n + 1).await {
                     Ok(fate) => fates.extend(fate),
                     Err(e) => {
                         say_unrecorded(&e);
@@ -63,13 +65,15 @@ pub(super) async fn record(
             vec![Fate::Unrecorded; made.len()]
         }
     };
-    let with_fate = |(made, fate): (&Made, Fate)| Recorded {
+    let with_fate = |((made, fate), told): ((&Made, Fate), Option<Told>)| Recorded {
         delivery: made.attempt.delivery,
         webhook: made.webhook,
         trigger: made.attempt.trigger,
         fate,
+        succeeded: made.attempt.error.is_none(),
+        told,
     };
-    made.iter().zip(fates).map(with_fate).collect()
+    made.iter().zip(fates).zip(told).map(with_fate).collect()
 }
 
 fn say_unrecorded(error: &crate::error::Error) {
@@ -78,23 +82,11 @@ fn say_unrecorded(error: &crate::error::Error) {
 
 /// Keeps the attempts of a range, and keeps at it while the file is locked or full: the receivers
 /// have been asked, and must not be asked again because the box could not write that down.
-async fn keep(
-    writer: &Writer,
-    schedule: &RetrySchedule,
-    made: &Arc<[Made]>,
-    range: Range<usize>,
-) -> Result<Vec<Fate>> {
+async fn keep(writer: &Writer, made: &Arc<[Made]>, range: Range<usize>) -> Result<Vec<Fate>> {
     loop {
         let (made, range) = (Arc::clone(made), range.clone());
-        let schedule = schedule.clone();
         let recorded = writer
-            .record(move |connection| {
-                write(
-                    connection,
-                    made.get(range.clone()).unwrap_or(&[]),
-                    &schedule,
-                )
-            })
+            .record(move |connection| write(connection, made.get(range.clone()).unwrap_or(&[])))
             .await;
         match recorded {
             Err(e) if matches!(e.kind(), Kind::Unavailable | Kind::Full) && writer.is_alive() => {
@@ -106,34 +98,22 @@ async fn keep(
     }
 }
 
-fn write(connection: &Connection, made: &[Made], schedule: &RetrySchedule) -> Result<Vec<Fate>> {
+fn write(connection: &Connection, made: &[Made]) -> Result<Vec<Fate>> {
     let mut recorder = Recorder::new(connection)?;
     made.iter()
-        .map(|made| write_one(connection, &mut recorder, made, schedule))
+        .map(|made| write_one(connection, &mut recorder, made))
         .collect()
 }
 
 /// Where a delivery stands is worked out from where it stood when it was sent; and, if that has changed
 /// meanwhile, from its row as it is now: it was put on the due list, a person held or cancelled it, or
 /// asked for an attempt beside this one.
-fn write_one(
-    connection: &Connection,
-    recorder: &mut Recorder<'_>,
-    made: &Made,
-    schedule: &RetrySchedule,
-) -> Result<Fate> {
+fn write_one(connection: &Connection, recorder: &mut Recorder<'_>, made: &Made) -> Result<Fate> {
     let attempt = &made.attempt;
     let mut before = made.standing;
     loop {
-        let after = before.after_attempt(
-            attempt.id,
-            attempt.trigger,
-            attempt.error.is_none(),
-            schedule,
-            made.ended_at_ms,
-            made.dice,
-        );
-        if recorder.record(attempt, &before, &after)? {
+        let (after, is_asked_for) = before.after_attempt(&made.tried(), made.pace());
+        if recorder.record(attempt, &before, &after, is_asked_for)? {
             return Ok(Fate::Stands(after));
         }
         match deliveries::standing(connection, attempt.delivery)? {
@@ -155,7 +135,7 @@ mod tests {
     use crate::delivery::DeliveryState;
     use crate::id::{AttemptId, MessageId, WorkspaceId};
     use crate::store::Files;
-    use crate::store::attempts::{self, HeadersText, NewAttempt};
+    use crate::store::attempts::{self, HeadersText, NewAttempt, Phases};
     use crate::store::deliveries::{NewDelivery, NewMessage};
     use crate::store::writer::WriterLimits;
 
@@ -174,11 +154,16 @@ mod tests {
                 request_headers: HeadersText::default(),
                 response: None,
                 error: None,
+                phases: Phases::default(),
             },
             webhook: WebhookId::from_i64(WEBHOOK),
             standing: Standing::NEW,
             ended_at_ms: 2,
+            retry_after: None,
             dice: 0.5,
+            schedule: Arc::default(),
+            is_ordered: false,
+            told: None,
         }
     }
 
@@ -200,7 +185,9 @@ mod tests {
                 webhook: WebhookId::from_i64(WEBHOOK),
                 message: message.id,
                 event: None,
-                is_held: false,
+                state: DeliveryState::Pending,
+                is_ordered: false,
+                origin: None,
             };
             deliveries::insert_delivery(&connection, &delivery).unwrap();
         }
@@ -218,7 +205,7 @@ mod tests {
             group: 8,
         };
         let (writer, thread) = Writer::start(owing(&files, owed), limits).unwrap();
-        let recorded = record(&writer, &RetrySchedule::default(), made).await;
+        let recorded = record(&writer, made).await;
         drop(writer);
         thread.join().unwrap();
         let is_kept = |one: &Recorded| match one.fate {

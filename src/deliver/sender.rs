@@ -6,7 +6,7 @@ use super::connections::{Body, Connections};
 use crate::delivery::ErrorClass;
 use crate::id::MessageId;
 use crate::signature::Signer;
-use crate::store::attempts::{HeadersText, Response};
+use crate::store::attempts::{HeadersText, Phases, Response};
 use crate::webhook::Webhook;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -55,7 +55,7 @@ impl Endpoint {
     /// # Errors
     /// When its URL or secret cannot be used in a request.
     pub fn new(webhook: &Webhook) -> anyhow::Result<Self> {
-        let url = &webhook.url;
+        let url = &webhook.settings.url;
         let origin = &url[..Position::BeforePath];
         Ok(Self {
             origin: origin.into(),
@@ -63,7 +63,7 @@ impl Endpoint {
             // A fragment is the browser's business and never goes on the wire.
             target: url[Position::BeforePath..Position::AfterQuery].parse()?,
             host: HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])?,
-            signer: Signer::new(webhook.secret.as_bytes())?,
+            signer: Signer::new(webhook.key.secret.as_bytes())?,
         })
     }
 
@@ -111,6 +111,10 @@ pub struct Outcome {
     pub response: Option<Response>,
     /// Why it failed; `None` is a success.
     pub error: Option<(ErrorClass, String)>,
+    /// How long each part of it took.
+    pub phases: Phases,
+    /// How long the receiver asked to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl Outcome {
@@ -129,6 +133,8 @@ impl Outcome {
             request_headers: HeadersText::default(),
             response: None,
             error: None,
+            phases: Phases::default(),
+            retry_after: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use super::attempt::Made;
 use super::backlog::Backlog;
 use super::listing::Listed;
 use super::record::Recorded;
+use super::request::AttemptRequest;
 use crate::error::Result;
 use crate::id::WebhookId;
 use crate::store::deliveries::OwedDelivery;
@@ -17,6 +18,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
 /// What came of something that was waited for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are attempts, and a box would cost each an allocation"
+)]
 pub(super) enum Done {
     /// An attempt was made.
     Attempt(Made),
@@ -33,7 +38,10 @@ pub(super) enum Done {
         turned_away: HashSet<WebhookId>,
     },
     /// A delivery that a person asked for was looked up.
-    Lookup(Result<Option<OwedDelivery>>),
+    Lookup {
+        found: Result<Option<OwedDelivery>>,
+        request: AttemptRequest,
+    },
 }
 
 type Task = Pin<Box<dyn Future<Output = std::thread::Result<Done>>>>;

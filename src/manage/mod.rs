@@ -17,6 +17,6 @@ pub use senders::{
     revoke_api_key, rotate_identity_secret, set_stripe_secret,
 };
 pub use webhooks::{
-    CreatedWebhook, Held, WebhookInput, activate_webhook, create_webhook, delete_webhook,
-    edit_webhook, note_retry, pause_webhook,
+    CreatedWebhook, Held, activate_webhook, create_webhook, delete_webhook, edit_webhook,
+    note_retry, pause_webhook,
 };

@@ -1,53 +1,20 @@
 //! Webhooks, and what becomes of what they are owed.
 
 use super::actor::Actor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{DeliveryId, WebhookId, WorkspaceId};
 use crate::secret::{Vault, WebhookSecret};
 use crate::store::{deliveries, history, webhooks};
-use crate::webhook::{self, Format, Webhook, WebhookState};
+use crate::webhook::{Signing, SigningKey, Webhook, WebhookInput, WebhookSettings, WebhookState};
 use rusqlite::Connection;
-use serde_json::json;
-
-/// What a person says of a webhook, unchecked.
-#[derive(Debug, Clone)]
-pub struct WebhookInput {
-    /// What to call it.
-    pub name: String,
-    /// Where it sends.
-    pub url: String,
-    /// Event-type patterns.
-    pub events: Vec<String>,
-}
-
-impl WebhookInput {
-    /// Checks every field, and says all that is wrong at once.
-    ///
-    /// # Errors
-    /// Names the fields `name`, `url` and `event`.
-    pub fn check(&self) -> Result<(String, url::Url, Vec<webhook::Pattern>)> {
-        let name = webhook::check_name(&self.name);
-        let url = webhook::check_url(&self.url);
-        let patterns = webhook::check_patterns(&self.events);
-        match (name, url, patterns) {
-            (Ok(name), Ok(url), Ok(patterns)) => Ok((name, url, patterns)),
-            (name, url, patterns) => Err(Error::fields(
-                [name.err(), url.err(), patterns.err()]
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|e| e.field_errors().to_vec())
-                    .collect(),
-            )),
-        }
-    }
-}
+use serde_json::{Value, json};
 
 /// A webhook that was just made.
 #[derive(Debug)]
 pub struct CreatedWebhook {
     /// Its id.
     pub id: WebhookId,
-    /// What it signs with (`whsec_…`).
+    /// What its receiver verifies with (`whsec_…`).
     pub secret: String,
 }
 
@@ -61,64 +28,75 @@ pub fn create_webhook(
     vault: &Vault,
     workspace: WorkspaceId,
     input: &WebhookInput,
-    format: Format,
+    signing: Signing,
 ) -> Result<CreatedWebhook> {
-    let (name, url, patterns) = input.check()?;
     let webhook = Webhook {
         id: actor.ids.next(actor.now_ms),
         workspace,
-        name: name.into(),
-        url,
-        format,
         state: WebhookState::Active,
-        patterns,
-        secret: WebhookSecret::generate()?,
+        settings: input.check(None)?,
+        key: SigningKey {
+            signing,
+            secret: WebhookSecret::generate()?,
+        },
+        retired_key: None,
     };
     webhooks::insert(connection, vault, &webhook, actor.now_ms)?;
-    let events: Vec<_> = webhook.patterns.iter().map(ToString::to_string).collect();
-    let after = json!({"name": &*webhook.name, "url": webhook.url.as_str(), "events": events});
     actor.note(
         connection,
         Some(workspace),
         "webhook.created",
         webhook.id.to_string(),
         None,
-        Some(after),
+        Some(audited(&webhook.settings)),
     )?;
     Ok(CreatedWebhook {
         id: webhook.id,
-        secret: webhook.secret.reveal(),
+        secret: webhook.key.secret.reveal(),
     })
 }
 
-/// Changes a webhook's name, URL and events.
+/// Changes what people say of a webhook.
 ///
 /// # Errors
 /// Refused fields, or [`crate::error::Kind::NotFound`].
 pub fn edit_webhook(
     connection: &Connection,
     actor: &Actor<'_>,
+    vault: &Vault,
     workspace: WorkspaceId,
     id: WebhookId,
     input: &WebhookInput,
 ) -> Result<()> {
-    let before = webhooks::get(connection, workspace, id)?;
-    let (name, url, patterns) = input.check()?;
-    let edit = webhooks::WebhookEdit {
-        name,
-        url: url.into(),
-        patterns,
-    };
-    webhooks::update(connection, workspace, id, &edit, actor.now_ms)?;
-    let events: Vec<_> = edit.patterns.iter().map(ToString::to_string).collect();
+    let before = webhooks::get(connection, vault, workspace, id)?.webhook;
+    let settings = input.check(Some(&before.settings))?;
+    webhooks::update(connection, vault, workspace, id, &settings, actor.now_ms)?;
     actor.note(
         connection,
         Some(workspace),
         "webhook.updated",
         id.to_string(),
-        Some(json!({"name": before.name, "url": before.url, "events": before.patterns})),
-        Some(json!({"name": edit.name, "url": edit.url, "events": events})),
+        Some(audited(&before.settings)),
+        Some(audited(&settings)),
     )
+}
+
+/// What the audit keeps of a webhook's settings: everything but secrets.
+fn audited(settings: &WebhookSettings) -> Value {
+    let shown = WebhookInput::of(settings);
+    json!({
+        "name": shown.name,
+        "url": shown.url,
+        "events": shown.events,
+        "format": shown.format.as_str(),
+        "filters": shown.filters,
+        "headers": shown.headers,
+        "has_credentials": settings.credentials.is_some(),
+        "schedule": shown.schedule,
+        "concurrency": settings.concurrency,
+        "rate": settings.rate,
+        "ordered": shown.is_ordered,
+    })
 }
 
 /// Pauses a webhook: what it is owed is held. Says how much that was.
@@ -205,10 +183,13 @@ pub fn activate_webhook(
 pub fn delete_webhook(
     connection: &Connection,
     actor: &Actor<'_>,
+    vault: &Vault,
     workspace: WorkspaceId,
     id: WebhookId,
 ) -> Result<usize> {
-    let before = webhooks::get(connection, workspace, id)?;
+    let before = webhooks::get(connection, vault, workspace, id)?
+        .webhook
+        .settings;
     webhooks::delete(connection, workspace, id, actor.now_ms)?;
     let cancelled = deliveries::cancel_owed(connection, id)?;
     actor.note(
@@ -216,7 +197,7 @@ pub fn delete_webhook(
         Some(workspace),
         "webhook.deleted",
         id.to_string(),
-        Some(json!({"name": before.name, "url": before.url})),
+        Some(json!({"name": before.name, "url": before.url.as_str()})),
         Some(json!({"cancelled": cancelled})),
     )?;
     Ok(cancelled)

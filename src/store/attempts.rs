@@ -54,6 +54,9 @@ impl FromSql for HeadersText {
     }
 }
 
+/// The receiver asked for the next attempt's time.
+const RETRY_AFTER: &str = "retry_after";
+
 /// Everything that is kept of an attempt (webhooks.md, "What is kept of every attempt").
 #[derive(Debug, Clone)]
 pub struct NewAttempt {
@@ -77,6 +80,21 @@ pub struct NewAttempt {
     pub response: Option<Response>,
     /// Why it failed; `None` when it succeeded.
     pub error: Option<(ErrorClass, String)>,
+    /// How long each part of it took.
+    pub phases: Phases,
+}
+
+/// How long the parts of an attempt took, microseconds; what did not happen is `None`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Phases {
+    /// Until the name was resolved.
+    pub dns_us: Option<i64>,
+    /// From there until it was connected; not on a connection that was open already.
+    pub connect_us: Option<i64>,
+    /// The TLS handshake.
+    pub tls_us: Option<i64>,
+    /// From the request until the answer's head.
+    pub first_byte_us: Option<i64>,
 }
 
 /// What the receiver answered.
@@ -110,8 +128,9 @@ impl<'c> Recorder<'c> {
             insert: connection.prepare_cached(
                 "INSERT INTO attempt (id, delivery_id, number, trigger, started_at_ms, duration_us, url, address, request_headers,
                     status, response_headers, response_body, response_body_truncated, response_length,
-                    error_class, error_detail, next_attempt_at_ms, previous_attempt_id)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                    error_class, error_detail, next_attempt_at_ms, previous_attempt_id,
+                    dns_us, connect_us, tls_us, first_byte_us, next_attempt_why)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
             )?,
             update: connection.prepare_cached(
                 "UPDATE delivery SET state = ?2, attempts = ?3, automatic_attempts = ?4, next_attempt_at_ms = ?5,
@@ -126,6 +145,7 @@ impl<'c> Recorder<'c> {
 
     /// Keeps an attempt and moves its delivery from `before` to `after`. Says whether it did: a
     /// delivery that stands elsewhere by now, or is gone, is left alone, and so is the attempt.
+    /// `is_asked_for` says that the receiver asked for the next attempt's time.
     ///
     /// # Errors
     /// When the file refuses.
@@ -134,6 +154,7 @@ impl<'c> Recorder<'c> {
         attempt: &NewAttempt,
         before: &Standing,
         after: &Standing,
+        is_asked_for: bool,
     ) -> Result<bool> {
         let response = attempt.response.as_ref();
         let error_class = attempt.error.as_ref().map(|(class, _)| class.as_str());
@@ -175,6 +196,11 @@ impl<'c> Recorder<'c> {
             attempt.error.as_ref().map(|(_, detail)| detail),
             after.next_attempt_at_ms,
             before.last_attempt,
+            attempt.phases.dns_us,
+            attempt.phases.connect_us,
+            attempt.phases.tls_us,
+            attempt.phases.first_byte_us,
+            is_asked_for.then_some(RETRY_AFTER),
         ])?;
         Ok(true)
     }
@@ -187,7 +213,7 @@ pub struct AttemptRow {
     pub id: AttemptId,
     /// Counted over all triggers, from 1.
     pub number: i64,
-    /// `automatic` or `manual`.
+    /// `automatic`, `manual`, `replay` or `test`.
     pub trigger: String,
     /// When it began, Unix milliseconds.
     pub started_at_ms: i64,
@@ -205,6 +231,10 @@ pub struct AttemptRow {
     pub error: Option<(ErrorClass, String)>,
     /// What it made the next attempt's time, Unix milliseconds.
     pub next_attempt_at_ms: Option<i64>,
+    /// Whether the receiver asked for that time.
+    pub is_next_asked_for: bool,
+    /// How long each part of it took.
+    pub phases: Phases,
 }
 
 fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
@@ -243,6 +273,14 @@ fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         response,
         error: class.map(|class| (class, detail)),
         next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+        is_next_asked_for: row.get::<_, Option<String>>("next_attempt_why")?.as_deref()
+            == Some(RETRY_AFTER),
+        phases: Phases {
+            dns_us: row.get("dns_us")?,
+            connect_us: row.get("connect_us")?,
+            tls_us: row.get("tls_us")?,
+            first_byte_us: row.get("first_byte_us")?,
+        },
     })
 }
 
@@ -258,7 +296,7 @@ pub fn of_delivery(
     let mut statement = connection.prepare_cached(
         "SELECT id, number, trigger, started_at_ms, duration_us, url, address, request_headers, status, response_headers,
             response_body, response_body_truncated, response_length, error_class, error_detail, next_attempt_at_ms,
-            previous_attempt_id
+            previous_attempt_id, dns_us, connect_us, tls_us, first_byte_us, next_attempt_why
          FROM attempt WHERE id = ?1",
     )?;
     let mut next: Option<AttemptId> = connection

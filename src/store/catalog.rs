@@ -1,6 +1,7 @@
 //! What the hot path must know without touching the disk: API keys, sources' names and webhooks,
 //! and the schemas of event types, as one snapshot that is replaced whole after every change.
 
+use super::webhooks;
 use super::word;
 use super::workspaces::parse_scopes;
 use super::writer::Writer;
@@ -10,8 +11,8 @@ use crate::event_type::{CheckedType, Mode};
 use crate::funnel::Stage;
 use crate::id::{ApiKeyId, FunnelId, SourceId, WebhookId, WorkspaceId};
 use crate::schema::Schema;
-use crate::secret::{SecretBytes, TokenHash, Vault, WebhookSecret};
-use crate::webhook::{Format, Webhook, WebhookState};
+use crate::secret::{SecretBytes, TokenHash, Vault};
+use crate::webhook::Webhook;
 use arc_swap::{ArcSwap, Guard};
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
@@ -95,24 +96,14 @@ impl Catalog {
                 Err(e) => tracing::error!(error = %e, "a source cannot be read and may not send"),
             }
         }
-        let mut statement = connection.prepare_cached(
-            "SELECT id, workspace_id, name, url, format, patterns, state, secret_sealed FROM webhook
-             WHERE deleted_at_ms IS NULL ORDER BY id",
-        )?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            match webhook(row, vault) {
-                Ok(webhook) => {
-                    let webhook = Arc::new(webhook);
-                    catalog
-                        .webhooks_by_workspace
-                        .entry(webhook.workspace)
-                        .or_default()
-                        .push(Arc::clone(&webhook));
-                    catalog.webhooks.insert(webhook.id, webhook);
-                }
-                Err(e) => tracing::error!(error = %e, "a webhook cannot be read and does not send"),
-            }
+        for webhook in webhooks::all(connection, vault)? {
+            let webhook = Arc::new(webhook);
+            catalog
+                .webhooks_by_workspace
+                .entry(webhook.workspace)
+                .or_default()
+                .push(Arc::clone(&webhook));
+            catalog.webhooks.insert(webhook.id, webhook);
         }
         let mut statement = connection.prepare_cached(
             "SELECT f.workspace_id, f.id, r.event_type, r.stage FROM funnel f JOIN funnel_rule r ON r.funnel_id = f.id",
@@ -250,28 +241,6 @@ fn checked_type(row: &Row<'_>, before: Option<&Arc<CheckedType>>) -> Result<Arc<
             schema: Schema::compile(&text)?,
         })),
     }
-}
-
-fn webhook(row: &Row<'_>, vault: &Vault) -> Result<Webhook> {
-    let id: WebhookId = row.get("id")?;
-    let url: String = row.get("url")?;
-    let patterns: Vec<String> =
-        serde_json::from_str(&row.get::<_, String>("patterns")?).map_err(Error::internal)?;
-    Ok(Webhook {
-        id,
-        workspace: row.get("workspace_id")?,
-        name: row.get("name")?,
-        url: url::Url::parse(&url).map_err(Error::internal)?,
-        format: word(row, "format", Format::parse)?,
-        state: word(row, "state", WebhookState::parse)?,
-        patterns: patterns
-            .iter()
-            .map(|pattern| pattern.parse())
-            .collect::<Result<_>>()?,
-        secret: WebhookSecret::from_bytes(
-            vault.open(id.as_i64(), &row.get::<_, Vec<u8>>("secret_sealed")?)?,
-        ),
-    })
 }
 
 /// The current snapshot, shared by everyone, replaced on the writer thread.

@@ -1,7 +1,7 @@
 //! Messages and deliveries: what is owed to whom, when, and where it stands.
 
 use super::word;
-use crate::delivery::{DeliveryState, Standing};
+use crate::delivery::{DeliveryState, Origin, Standing};
 use crate::error::Result;
 use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
 use bytes::Bytes;
@@ -46,8 +46,12 @@ pub struct NewDelivery {
     pub message: MessageId,
     /// The message's event.
     pub event: Option<EventId>,
-    /// Whether its webhook does not send now, so that it waits.
-    pub is_held: bool,
+    /// Where it stands: pending, held while its webhook does not send, or failed until its test succeeds.
+    pub state: DeliveryState,
+    /// Whether its webhook keeps the order of the events.
+    pub is_ordered: bool,
+    /// Why it is made, where not with its event.
+    pub origin: Option<Origin>,
 }
 
 /// Keeps a delivery, right after the event and the message that it is of, in their transaction: an
@@ -56,15 +60,12 @@ pub struct NewDelivery {
 /// # Errors
 /// When the file refuses.
 pub fn insert_delivery(connection: &Connection, delivery: &NewDelivery) -> Result<()> {
-    let state = if delivery.is_held {
-        DeliveryState::Held
-    } else {
-        DeliveryState::Pending
-    };
+    let queue = delivery.is_ordered && delivery.state == DeliveryState::Pending;
     connection
         .prepare_cached(
-            "INSERT INTO delivery (id, workspace_id, webhook_id, message_id, event_id, state, attempts, automatic_attempts)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
+            "INSERT INTO delivery (id, workspace_id, webhook_id, message_id, event_id, state, attempts, automatic_attempts,
+                queue_webhook_id, origin)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8)",
         )?
         .execute(params![
             delivery.id,
@@ -72,7 +73,9 @@ pub fn insert_delivery(connection: &Connection, delivery: &NewDelivery) -> Resul
             delivery.webhook,
             delivery.message,
             delivery.event,
-            state.as_str(),
+            delivery.state.as_str(),
+            queue.then_some(delivery.webhook),
+            delivery.origin.map(Origin::as_str),
         ])?;
     Ok(())
 }
@@ -356,7 +359,13 @@ mod tests {
                 webhook: if n % 2 == 0 { OTHER } else { WEBHOOK },
                 message: message.id,
                 event: None,
-                is_held: n == 6,
+                state: if n == 6 {
+                    DeliveryState::Held
+                } else {
+                    DeliveryState::Pending
+                },
+                is_ordered: false,
+                origin: None,
             };
             insert_delivery(&connection, &delivery).unwrap();
         }

@@ -44,6 +44,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0008_rejects.sql")),
     M::up(include_str!("../../migrations/0009_billing.sql")),
     M::up(include_str!("../../migrations/0010_event_types.sql")),
+    M::up(include_str!("../../migrations/0011_sending.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

@@ -280,7 +280,7 @@ fn a_failed_command_exits_1_and_changes_nothing() {
             "--workspace",
             ws,
             "--url",
-            "https://u:p@example.com",
+            "ftp://example.com",
             "--event",
             "*",
             "--json",
