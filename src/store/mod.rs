@@ -15,12 +15,14 @@ pub mod funnels;
 mod group;
 pub mod history;
 pub mod journal;
+pub mod matching;
 pub mod merges;
 pub mod people;
 pub mod profiles;
 pub mod projection;
 mod readers;
 pub mod rejects;
+pub mod replays;
 pub mod retention;
 pub mod sources;
 pub mod webhooks;
@@ -57,6 +59,7 @@ pub fn id_generator(connection: &Connection, node: u16) -> Result<IdGenerator> {
             (SELECT coalesce(max(id), 0) FROM api_key), (SELECT coalesce(max(id), 0) FROM webhook),
             (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM merge),
             (SELECT coalesce(max(id), 0) FROM funnel), (SELECT coalesce(max(id), 0) FROM reject),
+            (SELECT coalesce(max(id), 0) FROM replay),
             (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
         [],
         |row| row.get(0),
