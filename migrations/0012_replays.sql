@@ -1,5 +1,5 @@
 -- Replays: deliveries that a person has sent once more, as a job that goes on after a restart. And
--- payloads that a person had erased.
+-- payloads that a person had expunged.
 
 CREATE TABLE replay (
     id                 INTEGER PRIMARY KEY, -- rpl_
@@ -34,7 +34,7 @@ CREATE TABLE replay_delivery (
     PRIMARY KEY (replay_id, delivery_id)
 ) STRICT, WITHOUT ROWID;
 
-ALTER TABLE event ADD COLUMN erased_at_ms INTEGER;    -- when its payload was erased; NULL while it is there
-ALTER TABLE event ADD COLUMN erased_by INTEGER;       -- the user who had it erased
-ALTER TABLE message ADD COLUMN erased_at_ms INTEGER;  -- when its body was erased; NULL while it is there
-ALTER TABLE message ADD COLUMN erased_by INTEGER;     -- the user who had it erased
+ALTER TABLE event ADD COLUMN expunged_at_ms INTEGER;    -- when its payload was expunged; NULL while it is there
+ALTER TABLE event ADD COLUMN expunged_by INTEGER;       -- the user who had it expunged
+ALTER TABLE message ADD COLUMN expunged_at_ms INTEGER;  -- when its body was expunged; NULL while it is there
+ALTER TABLE message ADD COLUMN expunged_by INTEGER;     -- the user who had it expunged

@@ -133,6 +133,12 @@ impl Selection {
                 .is_none_or(|pattern| pattern.matches(&candidate.event_type))
     }
 
+    /// Whether a delivery is passed over although it matches: somebody gave it up, and nobody asks for just those.
+    pub fn passes_over(&self, candidate: &Candidate) -> bool {
+        let given_up = DeliveryState::Cancelled;
+        candidate.state == given_up && self.state != Some(given_up)
+    }
+
     /// Whether all that is looked at is meant.
     pub fn is_everything(&self) -> bool {
         self.state.is_none() && self.event_type.is_none() && self.with_tests
@@ -274,6 +280,11 @@ impl Progress {
         if self.open.is_empty() {
             self.place = self.place.max(place);
         }
+    }
+
+    /// Deliveries beyond the place that were begun.
+    pub fn open(&self) -> usize {
+        self.open.len()
     }
 
     /// Up to where everything is done, and what it came to.

@@ -9,6 +9,7 @@ use crate::deliver;
 use crate::deliver::AttemptRequests;
 use crate::deliver::attempt::Tools;
 use crate::deliver::connections::Connections;
+use crate::deliver::replays::{self, ReplayTools, Replays};
 use crate::followers;
 use crate::http;
 use crate::id::IdGenerator;
@@ -70,6 +71,8 @@ pub struct Server {
     writer: Writer,
     stop_notes: watch::Sender<bool>,
     notes_task: actix_web::rt::task::JoinHandle<()>,
+    stop_replays: watch::Sender<bool>,
+    replays_task: actix_web::rt::task::JoinHandle<()>,
     stop_dispatcher: watch::Sender<bool>,
     stop_projector: Arc<AtomicBool>,
     stop_sweeper: Sender<()>,
@@ -127,6 +130,16 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         limits: config.dispatch_limits(),
     };
     let (attempts, dispatcher) = deliver::start(tools, fresh, stopping)?;
+    let (stop_replays, stopping) = watch::channel(false);
+    let replays = Replays::default();
+    let tools = ReplayTools {
+        attempts: attempts.clone(),
+        catalog: catalog.clone(),
+        readers: readers.clone(),
+        writer: writer.clone(),
+        concurrency: config.dispatch_limits().concurrency,
+    };
+    let replays_task = actix_web::rt::spawn(replays::run(tools, replays.clone(), stopping));
     let stop_projector = Arc::new(AtomicBool::new(false));
     let projector = Projector::new(
         writer.clone(),
@@ -164,6 +177,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         ids: web::Data::from(ids),
         vault: web::Data::new(files.vault().clone()),
         attempts: web::Data::new(attempts),
+        replays: web::Data::new(replays),
         settings: web::Data::new(settings(config, &public_url, address)),
         setup: web::Data::new(setup),
         gate: web::Data::new(Gate::default()),
@@ -186,6 +200,8 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         writer,
         stop_notes,
         notes_task,
+        stop_replays,
+        replays_task,
         stop_dispatcher,
         stop_projector,
         stop_sweeper,
@@ -282,6 +298,7 @@ struct Shared {
     ids: web::Data<IdGenerator>,
     vault: web::Data<Vault>,
     attempts: web::Data<AttemptRequests>,
+    replays: web::Data<Replays>,
     settings: web::Data<admin::Settings>,
     setup: web::Data<SetupToken>,
     gate: web::Data<Gate>,
@@ -302,6 +319,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
             .app_data(shared.ids.clone())
             .app_data(shared.vault.clone())
             .app_data(shared.attempts.clone())
+            .app_data(shared.replays.clone())
             .app_data(shared.settings.clone())
             .app_data(shared.setup.clone())
             .app_data(shared.gate.clone())
@@ -343,6 +361,9 @@ impl Server {
         self.http.stop(true).await;
         let served = self.http_task.await;
         self.catalog_task.abort();
+        // Before the dispatcher, so that a replay notes what it hears and takes no attempt for lost.
+        self.stop_replays.send_replace(true);
+        let _ = tokio::time::timeout(THREAD_END_TIMEOUT, self.replays_task).await;
         self.stop_dispatcher.send_replace(true);
         self.stop_projector.store(true, Ordering::Release);
         drop(self.stop_sweeper);

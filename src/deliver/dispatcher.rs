@@ -6,7 +6,7 @@ use super::backlog::{self, Backlog, Readings, in_background};
 use super::lane::{Lane, READY_LIMIT, Room};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
-use super::request::AttemptRequest;
+use super::request::{Asked, AttemptRequest};
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
 use crate::delivery::{DeliveryState, Trigger};
@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(15);
 pub(super) async fn run(
     tools: Arc<Tools>,
     mut fresh: FreshDeliveries,
-    mut asked_for: mpsc::Receiver<AttemptRequest>,
+    mut asked_for: mpsc::Receiver<Asked>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut dispatcher = Dispatcher::new(tools);
@@ -67,7 +67,7 @@ pub(super) async fn run(
                 }
                 None => break,
             },
-            Some(request) = asked_for.recv() => dispatcher.look_up(request),
+            Some(asked) = asked_for.recv() => dispatcher.hear(asked),
             () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
             () = tokio::time::sleep(sleep) => {}
         }
@@ -272,6 +272,19 @@ impl Dispatcher {
                 turned_away,
             }
         });
+    }
+
+    fn hear(&mut self, asked: Asked) {
+        match asked {
+            Asked::Attempt(request) => self.look_up(request),
+            Asked::Send(owed) => self.push(owed),
+            Asked::Forget(webhook, settled) => {
+                if let Some(lane) = self.lanes.get_mut(&webhook) {
+                    settled.into_iter().for_each(|id| lane.settle(id));
+                    self.give_turn(webhook);
+                }
+            }
+        }
     }
 
     /// Makes one attempt outside the schedule and its bounds; there are few, and a person waits.

@@ -1,7 +1,7 @@
 //! DELIVER: from what is owed to what was answered. The dispatcher decides who sends next, a lane
 //! keeps one webhook's backlog, the sender makes one attempt over a kept connection, the connector
 //! decides which addresses may be dialled, and records are written many at once. All of it runs on one
-//! thread of its own, but for the looks at the file.
+//! thread of its own, but for the looks at the file and for replays, which only ask for attempts.
 
 pub mod attempt;
 mod backlog;
@@ -11,6 +11,7 @@ mod dispatcher;
 mod lane;
 mod listing;
 mod record;
+pub mod replays;
 mod request;
 pub mod sender;
 mod tasks;

@@ -3,7 +3,7 @@
 
 use super::deliveries::next_due_ms;
 use super::word;
-use crate::delivery::{DeliveryState, ErrorClass};
+use crate::delivery::{DeliveryState, ErrorClass, Origin};
 use crate::error::{Error, Result};
 use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
@@ -64,7 +64,7 @@ pub struct RecentOutcomes {
     pub last_attempt_at_ms: Option<i64>,
 }
 
-/// The outcomes of a webhook's newest deliveries.
+/// The outcomes of a webhook's newest deliveries. Tests say nothing of how it goes.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -73,7 +73,7 @@ pub fn recent_outcomes(connection: &Connection, webhook: WebhookId) -> Result<Re
         .prepare_cached(
             "SELECT coalesce(sum(state = 'succeeded'), 0) AS succeeded, coalesce(sum(state = 'failed'), 0) AS failed,
                 coalesce(sum(state = 'pending' AND attempts > 0), 0) AS retrying, max(last_attempt_at_ms) AS last
-             FROM (SELECT state, attempts, last_attempt_at_ms FROM delivery WHERE webhook_id = ?1 ORDER BY id DESC LIMIT ?2)",
+             FROM (SELECT state, attempts, last_attempt_at_ms FROM delivery WHERE webhook_id = ?1 AND origin IS NOT 'test' ORDER BY id DESC LIMIT ?2)",
         )?
         .query_row(params![webhook, RECENT_DELIVERIES], |row| {
             Ok(RecentOutcomes {
@@ -116,11 +116,13 @@ pub struct DeliveryRow {
     pub last_status: Option<u16>,
     /// The last attempt's error class.
     pub last_error: Option<ErrorClass>,
+    /// Why it was made, where not with its event.
+    pub origin: Option<Origin>,
 }
 
 const DELIVERY_COLUMNS: &str = "SELECT d.id, d.state, m.type, d.message_id, d.event_id, d.webhook_id, w.name AS webhook_name,
         w.deleted_at_ms IS NOT NULL AS webhook_deleted, d.attempts, d.automatic_attempts, d.next_attempt_at_ms,
-        d.last_attempt_at_ms, d.last_status, d.last_error
+        d.last_attempt_at_ms, d.last_status, d.last_error, d.origin
      FROM delivery d JOIN message m ON m.id = d.message_id JOIN webhook w ON w.id = d.webhook_id";
 
 fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
@@ -148,6 +150,10 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
             .get::<_, Option<String>>("last_error")?
             .as_deref()
             .and_then(ErrorClass::parse),
+        origin: row
+            .get::<_, Option<String>>("origin")?
+            .as_deref()
+            .and_then(Origin::parse),
     })
 }
 
@@ -230,11 +236,12 @@ fn newest(
 }
 
 /// An event's deliveries stand behind it, up to the first that is another's: they are made together
-/// (`deliveries::insert_delivery`), so that no index is needed to find them.
-const OF_EVENT: &str = "d.id > ?2 AND d.event_id = ?2 AND d.workspace_id = ?1
+/// (`deliveries::insert_delivery`), so that no index is needed to find them. Those of later have one.
+const OF_EVENT: &str = "d.id > ?2 AND d.event_id = ?2 AND d.workspace_id = ?1 AND d.origin IS NULL
         AND d.id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 ORDER BY id LIMIT 1), 9223372036854775807)";
 
-/// The deliveries of one event, oldest first, at most `limit`.
+/// The deliveries of one event that were made with it, oldest first, at most `limit`, and as many of those
+/// that were made later.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -244,12 +251,19 @@ pub fn of_event(
     event: EventId,
     limit: usize,
 ) -> Result<Vec<DeliveryRow>> {
-    let sql = format!("{DELIVERY_COLUMNS} WHERE {OF_EVENT} ORDER BY d.id LIMIT ?3");
+    let mut with_it = connection.prepare_cached(&format!(
+        "{DELIVERY_COLUMNS} WHERE {OF_EVENT} ORDER BY d.id LIMIT ?3"
+    ))?;
+    let mut later = connection.prepare_cached(&format!(
+        "{DELIVERY_COLUMNS} WHERE d.event_id = ?2 AND d.origin IS NOT NULL AND d.workspace_id = ?1 ORDER BY d.id LIMIT ?3"
+    ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(&sql)?;
-    Ok(statement
-        .query_map(params![workspace, event, limit], delivery_row)?
-        .collect::<rusqlite::Result<_>>()?)
+    let mut found = Vec::new();
+    for statement in [&mut with_it, &mut later] {
+        let rows = statement.query_map(params![workspace, event, limit], delivery_row)?;
+        found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    Ok(found)
 }
 
 /// How an event's deliveries stand, looking at a hundred of them at most.

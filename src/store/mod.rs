@@ -17,6 +17,7 @@ pub mod history;
 pub mod journal;
 pub mod matching;
 pub mod merges;
+pub mod past;
 pub mod people;
 pub mod profiles;
 pub mod projection;

@@ -75,12 +75,14 @@ pub fn take_messages(connection: &Connection, range: Range) -> Result<Option<Bit
         )?
         .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
     let Some(last) = end else { return Ok(None) };
-    // An event's deliveries stand behind its messages, up to the first that is another's.
+    // An event's deliveries stand behind its messages, up to the first that is another's; but for those of
+    // later, when somebody sent it again.
     let taken = connection
         .prepare_cached(
             "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id > ?1 AND id <= ?2
                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > message.id AND message_id = message.id AND id < coalesce(
                     (SELECT id FROM delivery WHERE id > message.id AND event_id IS NOT message.event_id ORDER BY id LIMIT 1), 9223372036854775807))
+                AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = message.event_id AND origin IS NOT NULL AND message_id = message.id)
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;
@@ -100,6 +102,7 @@ pub fn take_events(connection: &Connection, range: Range) -> Result<Option<Bite>
             "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id > ?1 AND id <= ?2
                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > event.id AND state IN ('pending', 'held') AND id < coalesce(
                     (SELECT id FROM delivery WHERE id > event.id AND event_id IS NOT event.id ORDER BY id LIMIT 1), 9223372036854775807))
+                AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id AND origin IS NOT NULL AND state IN ('pending', 'held'))
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;
