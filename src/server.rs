@@ -51,6 +51,8 @@ const ABANDON_TIMEOUT: Duration = Duration::from_millis(500);
 /// What the writer, the projector and the sweeper still hold is on disk well within this time. With the drain of
 /// requests and attempts it adds up to less than the 30 seconds of promise 13.
 const THREAD_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Replays only have to note their places.
+const REPLAY_END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted (promise 17).
 const ACCEPT_BACKLOG: u32 = 4_096;
 
@@ -363,7 +365,7 @@ impl Server {
         self.catalog_task.abort();
         // Before the dispatcher, so that a replay notes what it hears and takes no attempt for lost.
         self.stop_replays.send_replace(true);
-        let _ = tokio::time::timeout(THREAD_END_TIMEOUT, self.replays_task).await;
+        let _ = tokio::time::timeout(REPLAY_END_TIMEOUT, self.replays_task).await;
         self.stop_dispatcher.send_replace(true);
         self.stop_projector.store(true, Ordering::Release);
         drop(self.stop_sweeper);

@@ -1,15 +1,12 @@
 //! Replays at work: each sends its deliveries once more, at its rate, a few at a time, and notes its place
 //! as it goes. What to send is read from the file a little ahead; attempts are the dispatcher's to make.
 
-use super::attempt::Told;
 use super::backlog::in_background;
 use super::request::AttemptRequests;
 use crate::delivery::Trigger;
 use crate::error::Result;
 use crate::id::{DeliveryId, ReplayId};
-use crate::replay::{
-    Candidate, MAX_FAILURES_IN_ROW, MAX_RUNNING, Outcome, Progress, ReplayState,
-};
+use crate::replay::{Candidate, MAX_FAILURES_IN_ROW, MAX_RUNNING, Outcome, Progress, ReplayState};
 use crate::store::Readers;
 use crate::store::catalog::CatalogHandle;
 use crate::store::matching::{self, Order};
@@ -87,7 +84,11 @@ pub async fn run(tools: ReplayTools, replays: Replays, mut stop: watch::Receiver
     let mut jobs = FuturesUnordered::new();
     loop {
         changes.mark_unchanged();
-        match read(&tools, |connection| replays::running(connection, MAX_RUNNING)).await {
+        match read(&tools, |connection| {
+            replays::running(connection, MAX_RUNNING)
+        })
+        .await
+        {
             Ok(running) => {
                 for id in running {
                     if at_work.insert(id) {
@@ -302,14 +303,14 @@ impl Job {
         let (ahead, goes_on_after) = read(&self.tools, move |connection| {
             if is_chosen {
                 let after = selection.after;
-                let chosen =
-                    matching::chosen(connection, workspace, id, after, READ_AHEAD)?;
+                let chosen = matching::chosen(connection, workspace, id, after, READ_AHEAD)?;
                 let last = chosen.last().map(|last| last.id);
                 return Ok((chosen, last));
             }
             let order = Order::OldestFirst;
-            let found =
-                matching::find(connection, workspace, &selection, order, READ_AHEAD, LOOK_AT)?;
+            let found = matching::find(
+                connection, workspace, &selection, order, READ_AHEAD, LOOK_AT,
+            )?;
             Ok((found.matching, found.goes_on_after))
         })
         .await?;
@@ -364,8 +365,10 @@ impl Job {
         self.send_at = self.send_at.max(earliest) + spacing;
         let attempts = self.tools.attempts.clone();
         self.on_their_way.push(Box::pin(async move {
-            let (told, hears): (Told, _) = oneshot::channel();
-            attempts.request_in_turn(next.id, Trigger::Replay, told).await;
+            let (told, hears) = oneshot::channel();
+            attempts
+                .request_in_turn(next.id, Trigger::Replay, Some(told))
+                .await;
             let outcome = match hears.await {
                 Ok(true) => Outcome::Succeeded,
                 Ok(false) => Outcome::Failed,

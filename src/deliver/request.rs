@@ -62,8 +62,12 @@ impl AttemptRequests {
     }
 
     /// As [`AttemptRequests::request`], but waits for room; for who is in no hurry.
-    pub(super) async fn request_in_turn(&self, delivery: DeliveryId, trigger: Trigger, told: Told) {
-        let told = Some(told);
+    pub async fn request_in_turn(
+        &self,
+        delivery: DeliveryId,
+        trigger: Trigger,
+        told: Option<Told>,
+    ) {
         let request = AttemptRequest {
             delivery,
             trigger,

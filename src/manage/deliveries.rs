@@ -36,7 +36,14 @@ pub fn note_retry(
 ) -> Result<()> {
     let delivery = history::get(connection, workspace, id)?;
     let after = json!({"attempts": delivery.attempts, "webhook": delivery.webhook.to_string()});
-    note(connection, actor, workspace, "delivery.retried", id, Some(after))
+    note(
+        connection,
+        actor,
+        workspace,
+        "delivery.retried",
+        id,
+        Some(after),
+    )
 }
 
 fn note(
@@ -66,7 +73,14 @@ pub fn cancel_deliveries(
         let delivery = history::get(connection, workspace, *id)?;
         if deliveries::cancel(connection, workspace, *id)? {
             let after = json!({"webhook": delivery.webhook.to_string()});
-            note(connection, actor, workspace, "delivery.cancelled", id, Some(after))?;
+            note(
+                connection,
+                actor,
+                workspace,
+                "delivery.cancelled",
+                id,
+                Some(after),
+            )?;
             cancelled.push((delivery.webhook, *id));
         }
     }
@@ -112,9 +126,8 @@ pub fn resend_event(
     let mut resent = Resent::default();
     for webhook in webhooks {
         let webhook = known_webhook(catalog, workspace, *webhook)?;
-        let is_its = |past: &&PastDelivery| {
-            past.webhook == webhook.id && past.origin != Some(Origin::Test)
-        };
+        let is_its =
+            |past: &&PastDelivery| past.webhook == webhook.id && past.origin != Some(Origin::Test);
         if let Some(past) = before.iter().rfind(is_its) {
             resent.again.push(past.id);
             continue;
@@ -127,7 +140,14 @@ pub fn resend_event(
         let message = match known.into_iter().find(|(_, is_same)| *is_same) {
             Some((message, _)) => message,
             None => {
-                let id = insert_message(connection, actor, workspace, &stored.event.name, Some(event), &body)?;
+                let id = insert_message(
+                    connection,
+                    actor,
+                    workspace,
+                    &stored.event.name,
+                    Some(event),
+                    &body,
+                )?;
                 messages.push(id);
                 id
             }
@@ -160,7 +180,14 @@ pub fn resend_event(
     }
     let names: Vec<_> = webhooks.iter().map(ToString::to_string).collect();
     let after = json!({"webhooks": names, "new": resent.new.len() + resent.held});
-    note(connection, actor, workspace, "event.resent", event, Some(after))?;
+    note(
+        connection,
+        actor,
+        workspace,
+        "event.resent",
+        event,
+        Some(after),
+    )?;
     Ok(resent)
 }
 
@@ -181,7 +208,11 @@ fn expunged_already() -> Error {
     Error::new(Kind::Conflict, "expunged", message)
 }
 
-fn known_webhook(catalog: &Catalog, workspace: WorkspaceId, id: WebhookId) -> Result<&Arc<Webhook>> {
+fn known_webhook(
+    catalog: &Catalog,
+    workspace: WorkspaceId,
+    id: WebhookId,
+) -> Result<&Arc<Webhook>> {
     catalog
         .webhook(id)
         .filter(|webhook| webhook.workspace == workspace)
@@ -286,7 +317,14 @@ pub fn test_webhook(
     };
     let id = made.insert(connection, actor)?;
     let after = json!({"what": what, "delivery": id.to_string()});
-    note(connection, actor, workspace, "webhook.tested", webhook.id, Some(after))?;
+    note(
+        connection,
+        actor,
+        workspace,
+        "webhook.tested",
+        webhook.id,
+        Some(after),
+    )?;
     Ok(id)
 }
 
@@ -297,7 +335,13 @@ fn check_type(name: &str) -> Result<()> {
         return Err(Error::field("/what", "invalid_id", detail));
     }
     match normalize::check_name(name, "what") {
-        Err(e) if e.field_errors().iter().any(|field| field.code != "reserved_name") => Err(e),
+        Err(e)
+            if e.field_errors()
+                .iter()
+                .any(|field| field.code != "reserved_name") =>
+        {
+            Err(e)
+        }
         _ => Ok(()),
     }
 }
@@ -388,7 +432,14 @@ pub fn expunge_event(
     past::overwrite(connection, false)?;
     let cancelled = expunged?;
     let after = json!({"messages": messages.len(), "cancelled": cancelled.len()});
-    note(connection, actor, workspace, "event.expunged", event, Some(after))?;
+    note(
+        connection,
+        actor,
+        workspace,
+        "event.expunged",
+        event,
+        Some(after),
+    )?;
     Ok(cancelled)
 }
 
@@ -425,7 +476,14 @@ pub fn expunge_delivery(
     past::overwrite(connection, false)?;
     let cancelled = cancelled?;
     let after = json!({"messages": messages.len(), "cancelled": cancelled.len()});
-    note(connection, actor, workspace, "delivery.expunged", id, Some(after))?;
+    note(
+        connection,
+        actor,
+        workspace,
+        "delivery.expunged",
+        id,
+        Some(after),
+    )?;
     Ok(cancelled)
 }
 

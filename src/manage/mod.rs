@@ -12,8 +12,8 @@ mod webhooks;
 
 pub use actor::Actor;
 pub use deliveries::{
-    EXPUNGE_WORD, Resent, TEST_TYPE, cancel_deliveries, expunge_delivery, expunge_event, note_retry,
-    resend_event, test_webhook,
+    EXPUNGE_WORD, Resent, TEST_TYPE, cancel_deliveries, expunge_delivery, expunge_event,
+    note_retry, resend_event, test_webhook,
 };
 pub use event_types::{declare_event_type, remove_event_type};
 pub use people::{NewUser, add_member, create_user, create_workspace, rename_workspace};

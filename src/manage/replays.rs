@@ -3,12 +3,10 @@
 use super::actor::Actor;
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, ReplayId, WorkspaceId};
-use crate::replay::{
-    ESTIMATE_LIMIT, MAX_CHOSEN, MAX_RUNNING, ReplayState, Selection, not_now,
-};
+use crate::replay::{ESTIMATE_LIMIT, MAX_CHOSEN, MAX_RUNNING, ReplayState, Selection, not_now};
+use crate::store::history;
 use crate::store::matching::{self, Order};
 use crate::store::replays::{self, NewReplay, ReplayRow};
-use crate::store::history;
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -35,7 +33,14 @@ pub fn estimate(
 ) -> Result<Estimate> {
     let order = Order::OldestFirst;
     let wanted = ESTIMATE_LIMIT + 1;
-    let found = matching::find(connection, workspace, selection, order, wanted, ESTIMATE_LOOK)?;
+    let found = matching::find(
+        connection,
+        workspace,
+        selection,
+        order,
+        wanted,
+        ESTIMATE_LOOK,
+    )?;
     let count = found.matching.len().min(ESTIMATE_LIMIT);
     Ok(Estimate {
         count: i64::try_from(count).unwrap_or(i64::MAX),
@@ -60,7 +65,15 @@ pub fn create_replay(
         before: selection.before.min(DeliveryId::first_at(actor.now_ms + 1)),
         ..selection.clone()
     };
-    insert(connection, actor, workspace, selection, Vec::new(), estimate, rate)
+    insert(
+        connection,
+        actor,
+        workspace,
+        selection,
+        Vec::new(),
+        estimate,
+        rate,
+    )
 }
 
 /// Makes a replay of deliveries that a person chose one by one.
@@ -86,7 +99,15 @@ pub fn create_replay_of(
         is_more: false,
     };
     let selection = Selection::default();
-    insert(connection, actor, workspace, selection, chosen.to_vec(), estimate, rate)
+    insert(
+        connection,
+        actor,
+        workspace,
+        selection,
+        chosen.to_vec(),
+        estimate,
+        rate,
+    )
 }
 
 fn insert(
@@ -111,7 +132,14 @@ fn insert(
     };
     replays::insert(connection, &replay)?;
     let after = json!({"estimate": estimate.count, "more": estimate.is_more, "rate": rate});
-    note(connection, actor, workspace, "replay.created", replay.id, after)?;
+    note(
+        connection,
+        actor,
+        workspace,
+        "replay.created",
+        replay.id,
+        after,
+    )?;
     Ok(replay.id)
 }
 
@@ -198,6 +226,12 @@ fn put(
     replay: &ReplayRow,
     to: ReplayState,
 ) -> Result<()> {
-    replays::set_state(connection, replay.id, (replay.state, to), None, actor.now_ms)?;
+    replays::set_state(
+        connection,
+        replay.id,
+        (replay.state, to),
+        None,
+        actor.now_ms,
+    )?;
     Ok(())
 }

@@ -118,12 +118,16 @@ pub struct DeliveryRow {
     pub last_error: Option<ErrorClass>,
     /// Why it was made, where not with its event.
     pub origin: Option<Origin>,
+    /// How long the last attempt took, microseconds.
+    pub last_duration_us: Option<i64>,
 }
 
 const DELIVERY_COLUMNS: &str = "SELECT d.id, d.state, m.type, d.message_id, d.event_id, d.webhook_id, w.name AS webhook_name,
         w.deleted_at_ms IS NOT NULL AS webhook_deleted, d.attempts, d.automatic_attempts, d.next_attempt_at_ms,
-        d.last_attempt_at_ms, d.last_status, d.last_error, d.origin
-     FROM delivery d JOIN message m ON m.id = d.message_id JOIN webhook w ON w.id = d.webhook_id";
+        d.last_attempt_at_ms, d.last_status, d.last_error, d.origin,
+        a.duration_us
+     FROM delivery d JOIN message m ON m.id = d.message_id JOIN webhook w ON w.id = d.webhook_id
+        LEFT JOIN attempt a ON a.id = d.last_attempt_id";
 
 fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     let id: DeliveryId = row.get("id")?;
@@ -154,6 +158,7 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
             .get::<_, Option<String>>("origin")?
             .as_deref()
             .and_then(Origin::parse),
+        last_duration_us: row.get("duration_us")?,
     })
 }
 
@@ -201,6 +206,20 @@ pub fn page(
             .query_map(params![workspace, before, rows, id], delivery_row)?
             .collect::<rusqlite::Result<_>>()?),
     }
+}
+
+/// The deliveries of these ids, in their order; those that were swept meanwhile are left out.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn of_ids(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    ids: &[DeliveryId],
+) -> Result<Vec<DeliveryRow>> {
+    ids.iter()
+        .filter_map(|id| find(connection, workspace, *id).transpose())
+        .collect()
 }
 
 /// The newest `limit` deliveries of a workspace before `before`, newest first: the newest of what each

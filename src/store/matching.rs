@@ -181,7 +181,9 @@ fn of_all(
         }
         let range = (after, before);
         let webhook = webhook.get(0)?;
-        found.extend(of_webhook(connection, workspace, webhook, range, order, limit)?);
+        found.extend(of_webhook(
+            connection, workspace, webhook, range, order, limit,
+        )?);
         match order {
             Order::OldestFirst => found.sort_unstable_by_key(|candidate| candidate.id),
             Order::NewestFirst => {

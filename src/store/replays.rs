@@ -196,7 +196,9 @@ pub fn page(
 pub fn running(connection: &Connection, limit: usize) -> Result<Vec<ReplayId>> {
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(connection
-        .prepare_cached("SELECT id FROM replay WHERE state = 'running' AND id > 0 ORDER BY id LIMIT ?1")?
+        .prepare_cached(
+            "SELECT id FROM replay WHERE state = 'running' AND id > 0 ORDER BY id LIMIT ?1",
+        )?
         .query_map([rows], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?)
 }
