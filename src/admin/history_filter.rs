@@ -144,9 +144,10 @@ mod tests {
         };
         assert_eq!(filter.query(""), "state=failed&type=order.*+%26");
         assert_eq!(filter.query("type"), "state=failed");
-        let read: HistoryFilter = actix_web::web::Query::from_query(&filter.query(""))
-            .unwrap()
-            .into_inner();
+        let read: HistoryFilter =
+            actix_web::web::Query::<HistoryFilter>::from_query(&filter.query(""))
+                .unwrap()
+                .into_inner();
         assert_eq!(read.pairs(), filter.pairs());
     }
 

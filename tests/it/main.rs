@@ -21,6 +21,7 @@ mod native;
 mod people;
 mod project;
 mod rejects;
+mod replay;
 mod retain;
 mod segment;
 mod segment_sdk;
