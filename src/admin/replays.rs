@@ -201,10 +201,11 @@ fn lede(row: &ReplayRow) -> String {
             "Nothing matches, so there is nothing to send.".to_owned()
         }
         ReplayState::Ready => format!(
-            "{} to send: about {} at {} a second. Nothing is sent before somebody starts it.",
+            "{} to send, which takes about {} at {} a second. Nothing is sent before somebody starts it.",
             match (row.is_more, row.estimate) {
-                (false, 1) => "1 delivery is".to_owned(),
-                (_, _) => format!("{} deliveries are", estimate(row)),
+                (false, 1) => "1 delivery".to_owned(),
+                (true, _) => format!("More than {} deliveries", number(row.estimate)),
+                (false, _) => format!("{} deliveries", number(row.estimate)),
             },
             span(row.estimate / rate.max(1)),
             number(rate),

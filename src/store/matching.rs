@@ -52,7 +52,7 @@ pub fn find(
     let at_once = if selection.is_everything() {
         wanted
     } else {
-        AT_ONCE.max(wanted.min(AT_ONCE))
+        AT_ONCE
     };
     loop {
         let limit = at_once.min(most - found.looked_at);
@@ -91,9 +91,12 @@ fn look(
 ) -> Result<Vec<Candidate>> {
     let range = (selection.after, selection.before);
     match (selection.webhook, selection.state) {
+        (Some(webhook), Some(DeliveryState::Held)) => {
+            held(connection, workspace, webhook, range, order, limit)
+        }
         (Some(webhook), _) => of_webhook(connection, workspace, webhook, range, order, limit),
         (None, Some(DeliveryState::Failed)) => failed(connection, workspace, range, order, limit),
-        (None, _) => of_all(connection, workspace, range, order, limit),
+        (None, state) => of_all(connection, workspace, (range, state), order, limit),
     }
 }
 
@@ -136,6 +139,29 @@ fn of_webhook(
         .collect::<rusqlite::Result<_>>()?)
 }
 
+fn held(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    webhook: WebhookId,
+    (after, before): Range,
+    order: Order,
+    limit: usize,
+) -> Result<Vec<Candidate>> {
+    // The state is part of the text, because that is how SQLite chooses a partial index.
+    let mut statement = match order {
+        Order::OldestFirst => connection.prepare_cached(&format!(
+            "{LOOK} WHERE d.webhook_id = ?2 AND d.state = 'held' AND d.workspace_id = ?1 AND d.id > ?3 AND d.id < ?4 ORDER BY d.id LIMIT ?5"
+        ))?,
+        Order::NewestFirst => connection.prepare_cached(&format!(
+            "{LOOK} WHERE d.webhook_id = ?2 AND d.state = 'held' AND d.workspace_id = ?1 AND d.id > ?3 AND d.id < ?4 ORDER BY d.id DESC LIMIT ?5"
+        ))?,
+    };
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(statement
+        .query_map(params![workspace, webhook, after, before, rows], candidate)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
 fn failed(
     connection: &Connection,
     workspace: WorkspaceId,
@@ -163,10 +189,14 @@ fn failed(
 fn of_all(
     connection: &Connection,
     workspace: WorkspaceId,
-    (mut after, mut before): Range,
+    ((mut after, mut before), state): (Range, Option<DeliveryState>),
     order: Order,
     limit: usize,
 ) -> Result<Vec<Candidate>> {
+    let of_one = match state {
+        Some(DeliveryState::Held) => held,
+        _ => of_webhook,
+    };
     let mut webhooks =
         connection.prepare_cached("SELECT id FROM webhook WHERE workspace_id = ?1")?;
     let mut webhooks = webhooks.query([workspace])?;
@@ -181,9 +211,7 @@ fn of_all(
         }
         let range = (after, before);
         let webhook = webhook.get(0)?;
-        found.extend(of_webhook(
-            connection, workspace, webhook, range, order, limit,
-        )?);
+        found.extend(of_one(connection, workspace, webhook, range, order, limit)?);
         match order {
             Order::OldestFirst => found.sort_unstable_by_key(|candidate| candidate.id),
             Order::NewestFirst => {
@@ -215,4 +243,136 @@ pub fn chosen(
         )?
         .query_map(params![replay, after, workspace, rows], candidate)?
         .collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::MessageId;
+    use crate::store::Files;
+    use crate::store::deliveries::{NewDelivery, NewMessage, insert_delivery, insert_message};
+
+    const WORKSPACE: WorkspaceId = WorkspaceId::from_i64(1);
+
+    /// A box with the deliveries 11 to 40: of three webhooks in turn, held, failed and pending in turn of five,
+    /// and every fourth of another type.
+    fn history() -> (tempfile::TempDir, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Files::prepare(folder.path())
+            .unwrap()
+            .open_writer()
+            .unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO workspace (id, slug, name, created_at_ms) VALUES (1, 'acme', 'Acme', 0);
+                 WITH w (id) AS (VALUES (1), (2), (3))
+                 INSERT INTO webhook (id, workspace_id, name, url, format, patterns, state, secret_sealed, created_at_ms, updated_at_ms)
+                    SELECT id, 1, 'W', 'http://example.com/', 'standard', '[]', 'active', x'', 0, 0 FROM w;",
+            )
+            .unwrap();
+        for (id, event_type) in [(1, "order.placed"), (2, "user.seen")] {
+            let message = NewMessage {
+                id: MessageId::from_i64(id),
+                workspace: WORKSPACE,
+                event: None,
+                event_type,
+                body: b"{}",
+            };
+            insert_message(&connection, &message).unwrap();
+        }
+        for id in 11..=40 {
+            let delivery = NewDelivery {
+                id: DeliveryId::from_i64(id),
+                workspace: WORKSPACE,
+                webhook: WebhookId::from_i64(id % 3 + 1),
+                message: MessageId::from_i64(if id % 4 == 0 { 2 } else { 1 }),
+                event: None,
+                state: state(id),
+                is_ordered: false,
+                origin: (id == 15).then_some(Origin::Test),
+            };
+            insert_delivery(&connection, &delivery).unwrap();
+        }
+        (folder, connection)
+    }
+
+    fn state(id: i64) -> DeliveryState {
+        match id % 5 {
+            0 => DeliveryState::Failed,
+            1 => DeliveryState::Held,
+            _ => DeliveryState::Pending,
+        }
+    }
+
+    /// What a selection finds page by page, three at a time and looking at seven.
+    fn page_by_page(connection: &Connection, selection: &Selection, order: Order) -> Vec<i64> {
+        let mut rest = selection.clone();
+        let mut ids = Vec::new();
+        loop {
+            let found = find(connection, WORKSPACE, &rest, order, 3, 7).unwrap();
+            assert!(found.looked_at <= 7 && found.matching.len() <= 3);
+            ids.extend(found.matching.iter().map(|found| found.id.as_i64()));
+            match (order, found.goes_on_after) {
+                (_, None) => return ids,
+                (Order::OldestFirst, Some(last)) => rest.after = last,
+                (Order::NewestFirst, Some(last)) => rest.before = last,
+            }
+        }
+    }
+
+    #[test]
+    fn every_combination_finds_what_matches_in_its_order_page_by_page() {
+        let (_folder, connection) = history();
+        let webhooks = [None, Some(1), Some(3), Some(9)];
+        let states = [
+            None,
+            Some(DeliveryState::Failed),
+            Some(DeliveryState::Held),
+            Some(DeliveryState::Pending),
+        ];
+        let types = [None, Some("order.*")];
+        let spans = [(0, 1_000), (14, 31)];
+        for webhook in webhooks {
+            for wanted in states {
+                for pattern in types {
+                    for (after, before) in spans {
+                        let selection = Selection {
+                            webhook: webhook.map(WebhookId::from_i64),
+                            state: wanted,
+                            event_type: pattern.map(|pattern| pattern.parse().unwrap()),
+                            after: DeliveryId::from_i64(after),
+                            before: DeliveryId::from_i64(before),
+                            with_tests: pattern.is_none(),
+                        };
+                        let expected: Vec<i64> = (11..=40)
+                            .filter(|id| *id > after && *id < before)
+                            .filter(|id| webhook.is_none_or(|webhook| id % 3 + 1 == webhook))
+                            .filter(|id| wanted.is_none_or(|wanted| state(*id) == wanted))
+                            .filter(|id| pattern.is_none() || (id % 4 != 0 && *id != 15))
+                            .collect();
+                        let forwards = page_by_page(&connection, &selection, Order::OldestFirst);
+                        assert_eq!(forwards, expected, "{selection:?}");
+                        let mut backwards =
+                            page_by_page(&connection, &selection, Order::NewestFirst);
+                        backwards.reverse();
+                        assert_eq!(backwards, expected, "{selection:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_workspace_has_none_of_it() {
+        let (_folder, connection) = history();
+        let other = WorkspaceId::from_i64(2);
+        let of_theirs = Selection {
+            webhook: Some(WebhookId::from_i64(1)),
+            ..Selection::default()
+        };
+        for selection in [Selection::default(), of_theirs] {
+            let found = find(&connection, other, &selection, Order::OldestFirst, 9, 9).unwrap();
+            assert!(found.matching.is_empty());
+        }
+    }
 }

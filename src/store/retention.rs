@@ -199,8 +199,10 @@ pub fn used_bytes(connection: &Connection) -> Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{EventId, ProfileId};
+    use crate::delivery::{DeliveryState, Origin};
+    use crate::id::{DeliveryId, EventId, MessageId, ProfileId, WebhookId, WorkspaceId};
     use crate::store::Files;
+    use crate::store::deliveries::{NewDelivery, NewMessage, insert_delivery, insert_message};
     use crate::store::projection::{TimelineEntry, begin_segment, insert_timeline};
 
     #[test]
@@ -233,5 +235,61 @@ mod tests {
             })
             .unwrap();
         assert_eq!(left, 2);
+    }
+
+    #[test]
+    fn what_was_sent_again_later_keeps_its_message_and_its_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let connection = files.open_writer().unwrap();
+        // Two events of long ago, each with its message; the first one was sent again, behind all of them.
+        for id in [1, 10] {
+            connection
+                .execute(
+                    "INSERT INTO event (id, workspace_id, kind, name, replace_traits, occurred_at_ms, received_at_ms, verification)
+                     VALUES (?1, 1, 'track', 'Seen', 0, 0, 0, 'server')",
+                    [id],
+                )
+                .unwrap();
+            let message = NewMessage {
+                id: MessageId::from_i64(id + 1),
+                workspace: WorkspaceId::from_i64(1),
+                event: Some(EventId::from_i64(id)),
+                event_type: "Seen",
+                body: b"{}",
+            };
+            insert_message(&connection, &message).unwrap();
+        }
+        connection
+            .execute("UPDATE projector SET cursor_event_id = 100", [])
+            .unwrap();
+        let delivery = NewDelivery {
+            id: DeliveryId::from_i64(1_000),
+            workspace: WorkspaceId::from_i64(1),
+            webhook: WebhookId::from_i64(1),
+            message: MessageId::from_i64(2),
+            event: Some(EventId::from_i64(1)),
+            state: DeliveryState::Pending,
+            is_ordered: false,
+            origin: Some(Origin::Resend),
+        };
+        insert_delivery(&connection, &delivery).unwrap();
+        let range = Range {
+            after: 0,
+            before: 100,
+        };
+        let left = |table: &str| -> Vec<i64> {
+            let sql = format!("SELECT id FROM {table} ORDER BY id");
+            let mut statement = connection.prepare(&sql).unwrap();
+            let rows = statement.query_map([], |row| row.get(0)).unwrap();
+            rows.collect::<rusqlite::Result<_>>().unwrap()
+        };
+        take_messages(&connection, range).unwrap();
+        take_events(&connection, range).unwrap();
+        assert_eq!((left("message"), left("event")), (vec![2], vec![1]));
+        connection.execute("DELETE FROM delivery", []).unwrap();
+        take_messages(&connection, range).unwrap();
+        take_events(&connection, range).unwrap();
+        assert!(left("message").is_empty() && left("event").is_empty());
     }
 }

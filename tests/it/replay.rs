@@ -149,7 +149,7 @@ fn a_replay_of_a_thousand_failed_deliveries_delivers_each() {
     let replay = past.replay(&ann);
     let page = ann.see(&replay);
     assert!(
-        page.text().contains("1,000 deliveries are to send"),
+        page.text().contains("1,000 deliveries to send"),
         "{}",
         page.text()
     );
