@@ -359,13 +359,19 @@ impl Server {
     ///
     /// # Errors
     /// When the HTTP server ended badly.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         self.http.stop(true).await;
         let served = self.http_task.await;
         self.catalog_task.abort();
         // Before the dispatcher, so that a replay notes what it hears and takes no attempt for lost.
         self.stop_replays.send_replace(true);
-        let _ = tokio::time::timeout(REPLAY_END_TIMEOUT, self.replays_task).await;
+        let ended = tokio::time::timeout(REPLAY_END_TIMEOUT, &mut self.replays_task).await;
+        if ended.is_err() {
+            tracing::warn!(
+                "replays did not note their places in time; they go on from the last ones"
+            );
+            self.replays_task.abort();
+        }
         self.stop_dispatcher.send_replace(true);
         self.stop_projector.store(true, Ordering::Release);
         drop(self.stop_sweeper);

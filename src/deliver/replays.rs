@@ -213,10 +213,16 @@ impl Job {
         let mut progress = Progress::new(row.place, row.counts);
         self.read_to = row.place.max(row.selection.after);
         let end = self.send_all(&mut row, &mut progress).await?;
-        if !matches!(end, End::Interrupted) {
-            // What is on its way is waited for, so that it is counted.
-            while let Some((delivery, outcome)) = self.on_their_way.next().await {
-                progress.end(delivery, outcome);
+        // What is on its way is waited for, so that it is counted, unless the box stops.
+        let mut is_stopping = matches!(end, End::Interrupted);
+        while !is_stopping {
+            tokio::select! {
+                biased;
+                _ = self.stop.wait_for(|stop| *stop) => is_stopping = true,
+                answer = self.on_their_way.next() => match answer {
+                    Some((delivery, outcome)) => progress.end(delivery, outcome),
+                    None => break,
+                },
             }
         }
         let end = match end {

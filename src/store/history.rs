@@ -167,7 +167,7 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
 pub enum DeliveryFilter {
     /// All of a workspace.
     All,
-    /// The failed ones of a workspace.
+    /// The failed ones of a workspace, less tests.
     Failed,
     /// One webhook's history.
     Webhook(WebhookId),
@@ -194,7 +194,7 @@ pub fn page(
             .collect(),
         DeliveryFilter::Failed => Ok(connection
             .prepare_cached(&format!(
-                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.state = 'failed' AND d.id < ?2
+                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.state = 'failed' AND d.origin IS NOT 'test' AND d.id < ?2
                  ORDER BY d.id DESC LIMIT ?3"
             ))?
             .query_map(params![workspace, before, rows], delivery_row)?

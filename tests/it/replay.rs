@@ -214,6 +214,25 @@ fn a_replay_goes_on_after_a_kill() {
 }
 
 #[test]
+fn a_stop_notes_where_a_replay_is() {
+    const COUNT: usize = 120;
+    let receiver = Receiver::healthy();
+    let mut past = Past::with_failed(&receiver, COUNT);
+    let ann = past.ann();
+    let replay = past.replay(&ann);
+    ann.submit(&format!("{replay}/start"), &[("rate", "40")]);
+    receiver.wait_for(COUNT + 20);
+    assert!(past.server.terminate().success());
+    assert_eq!(past.replay_state(), "running");
+    assert!(past.count("sent") > 0);
+    past.server = Server::start(&past.data, &past.options);
+    past.wait_for_replay("done");
+    assert_eq!(past.in_state("succeeded"), COUNT);
+    let times = receiver.times_by_message();
+    assert!(times.values().all(|times| *times == 2), "{times:?}");
+}
+
+#[test]
 fn a_replay_keeps_its_rate() {
     let receiver = Receiver::healthy();
     let past = Past::with_failed(&receiver, 20);
