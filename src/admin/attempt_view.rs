@@ -154,7 +154,8 @@ impl ResponseView {
         Self {
             status: response.status,
             headers: response.headers.pairs(),
-            body: BodyView::of(&response.body),
+            // An answer that was on its way when the payload was expunged is not shown either.
+            body: BodyView::of(if is_expunged { b"" } else { &response.body }),
             size: kept,
             note,
         }

@@ -351,6 +351,35 @@ fn a_receiver_that_is_still_down_gets_no_storm() {
 }
 
 #[test]
+fn a_replay_to_a_receiver_that_never_answers_delays_no_other_webhook() {
+    let stalled = Receiver::healthy();
+    let past = Past::with_failed(&stalled, 100);
+    stalled.answer(Answer::Stall);
+    let healthy = Receiver::healthy();
+    let patterns = ["marker"];
+    past.data
+        .webhook(&past.tenant.id, "Healthy", &healthy.url("/"), &patterns);
+    let ann = past.ann();
+    let replay = past.replay(&ann);
+    ann.submit(&format!("{replay}/start"), &[("rate", "1000")]);
+    // It has as many on their way as it may have.
+    stalled.wait_for(100 + 8);
+    wait_until("events to reach the healthy one", || {
+        past.track("marker");
+        (healthy.count() > 5).then_some(())
+    });
+    assert_eq!(
+        stalled
+            .times_by_message()
+            .values()
+            .filter(|times| **times > 1)
+            .count(),
+        8
+    );
+    ann.submit(&format!("{replay}/cancel"), &[]);
+}
+
+#[test]
 fn what_cannot_be_a_replay_is_said_by_field() {
     let receiver = Receiver::healthy();
     let past = Past::new(&receiver, &["*"], "0s");
