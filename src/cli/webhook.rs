@@ -28,7 +28,7 @@ pub(super) struct Create {
     /// Event types: whole names, families such as tour.*, or * for all; may be repeated
     #[arg(long = "event", required = true, num_args = 1.., value_name = "PATTERN")]
     events: Vec<String>,
-    /// The shape of the bodies: standard
+    /// The shape of the bodies: standard, jimo or cloudevents
     #[arg(long, default_value = "standard", value_parser = parse_format)]
     format: Format,
     /// Print one JSON object: {"id","secret"}
