@@ -115,12 +115,16 @@ pub enum ErrorClass {
     Timeout,
     /// The address may not be dialled.
     BlockedAddress,
+    /// The URL is not https:, and the box sends to nothing else.
+    InsecureUrl,
     /// 3xx.
     Redirect,
     /// 4xx.
     Http4xx,
     /// 5xx, or a status outside the known hundreds.
     Http5xx,
+    /// The answer's head is larger than the box reads.
+    TooLarge,
     /// The connection broke, or what came is not HTTP.
     Protocol,
     /// The webhook's own settings cannot be sent.
@@ -128,7 +132,7 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Dns,
         Self::ConnectRefused,
         Self::ConnectTimeout,
@@ -136,9 +140,11 @@ impl ErrorClass {
         Self::Tls,
         Self::Timeout,
         Self::BlockedAddress,
+        Self::InsecureUrl,
         Self::Redirect,
         Self::Http4xx,
         Self::Http5xx,
+        Self::TooLarge,
         Self::Protocol,
         Self::Request,
     ];
@@ -153,9 +159,11 @@ impl ErrorClass {
             Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::BlockedAddress => "blocked_address",
+            Self::InsecureUrl => "insecure_url",
             Self::Redirect => "redirect",
             Self::Http4xx => "http_4xx",
             Self::Http5xx => "http_5xx",
+            Self::TooLarge => "too_large",
             Self::Protocol => "protocol",
             Self::Request => "request",
         }
@@ -182,13 +190,16 @@ impl ErrorClass {
                 "The connection could not be made. Check that the address is reachable from this machine."
             }
             Self::Tls => {
-                "The TLS handshake failed. Check the certificate's name, its dates and its chain."
+                "The TLS handshake failed. Check the certificate's name, its dates and its chain, and that this port speaks TLS."
             }
             Self::Timeout => {
                 "The receiver did not finish its answer in time. Answer first and do the work afterwards."
             }
             Self::BlockedAddress => {
                 "This address is private or reserved, so the box refused to dial it. Start it with --allow-target and the network's CIDR if it is meant to."
+            }
+            Self::InsecureUrl => {
+                "This box sends to https: URLs only. Put an https: URL in the webhook, or start the box without --require-https."
             }
             Self::Redirect => {
                 "The receiver answered with a redirect, and redirects are not followed. Put the final URL in the webhook."
@@ -198,6 +209,9 @@ impl ErrorClass {
             }
             Self::Http5xx => {
                 "The receiver failed while handling the request. Its own log will say why."
+            }
+            Self::TooLarge => {
+                "The head of the answer is larger than the box reads: at most 64 KiB and 100 headers. Check what the receiver, or a proxy before it, puts into its headers."
             }
             Self::Protocol => {
                 "The connection broke before a whole answer came, or the answer is not HTTP. Check what listens on that port."

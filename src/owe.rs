@@ -59,9 +59,8 @@ pub fn announce(
         event_type: notice.event_type,
         at_ms: notice.at_ms,
     };
-    let body = |format, message| {
-        message::notice_body(format, notice, NoticeOf { workspace, message })
-    };
+    let body =
+        |format, message| message::notice_body(format, notice, NoticeOf { workspace, message });
     let mut fresh = Vec::new();
     owe_all(connection, catalog, ids, &about, body, &mut fresh)?;
     Ok(fresh)

@@ -173,11 +173,9 @@ fn who(event: &Event) -> Option<&str> {
 }
 
 fn is_of_the_team(event_type: &str) -> bool {
-    event_type
-        .split_once('.')
-        .is_some_and(|(experience, act)| {
-            EXPERIENCES.contains(&experience) && TEAM_ACTS.contains(&act)
-        })
+    event_type.split_once('.').is_some_and(|(experience, act)| {
+        EXPERIENCES.contains(&experience) && TEAM_ACTS.contains(&act)
+    })
 }
 
 #[derive(Serialize)]
