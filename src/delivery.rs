@@ -174,6 +174,31 @@ impl ErrorClass {
         Self::ALL.into_iter().find(|class| class.as_str() == text)
     }
 
+    /// What it means and what to try where the receiver answered with `status`: some say more than their class.
+    pub fn explain(self, status: Option<u16>) -> &'static str {
+        match (self, status) {
+            (Self::Http4xx, Some(401 | 403 | 407)) => {
+                "The receiver does not let this request in. Check the webhook's headers or credentials, and the secret that the receiver verifies with."
+            }
+            (Self::Http4xx, Some(404 | 405)) => {
+                "The receiver has nothing there that takes a POST. Check the path in the webhook's URL."
+            }
+            (Self::Http4xx, Some(410)) => {
+                "The receiver says that this endpoint is gone for good, so nothing more is sent to it. Put the new URL in the webhook and activate it, or delete it."
+            }
+            (Self::Http4xx, Some(413)) => {
+                "The receiver does not take a body of this size. Raise its limit, or that of the proxy before it."
+            }
+            (Self::Http4xx, Some(429)) => {
+                "The receiver gets more than it takes. Give the webhook a rate, or let the receiver take more."
+            }
+            (Self::Http5xx, Some(502..=504)) => {
+                "The receiver, or a proxy before it, cannot take requests at the moment. Check that the service behind it runs."
+            }
+            _ => self.explanation(),
+        }
+    }
+
     /// What it means and what to try, in one or two plain sentences.
     pub fn explanation(self) -> &'static str {
         match self {
@@ -464,6 +489,23 @@ mod tests {
         for class in ErrorClass::ALL {
             assert_eq!(ErrorClass::parse(class.as_str()), Some(class));
         }
+    }
+
+    #[test]
+    fn every_class_says_what_to_try_and_some_statuses_say_more() {
+        for class in ErrorClass::ALL {
+            let explanation = class.explain(None);
+            assert!(
+                explanation.ends_with('.') && explanation.contains(". "),
+                "{class:?}"
+            );
+        }
+        let gone = ErrorClass::Http4xx.explain(Some(410));
+        assert!(gone.contains("gone for good"), "{gone}");
+        assert_eq!(
+            ErrorClass::Timeout.explain(Some(410)),
+            ErrorClass::Timeout.explanation()
+        );
     }
 
     const SECOND: Duration = Duration::from_secs(1);

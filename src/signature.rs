@@ -124,6 +124,33 @@ mod tests {
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
+    /// The vector of the asymmetric scheme that implementations of Standard Webhooks share.
+    #[test]
+    fn the_published_asymmetric_vector_comes_out() {
+        let seed = STANDARD
+            .decode("6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=")
+            .unwrap();
+        let signature = Signer::ed25519(&seed).unwrap().sign(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(
+            signature,
+            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+        );
+        assert_eq!(
+            public_key(&seed).unwrap(),
+            "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+        );
+    }
+
+    #[test]
+    fn a_seed_of_another_length_is_no_key() {
+        assert!(Signer::ed25519(&[7; 31]).is_err());
+        assert!(public_key(&[7; 64]).is_err());
+    }
+
     /// Test case 2 of RFC 4231.
     #[test]
     fn a_hex_hmac_is_known_and_nothing_else_is() {

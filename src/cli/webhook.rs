@@ -1,10 +1,10 @@
 //! `pillarbox webhook create`.
 
 use super::beside::{change, print};
-use crate::config::BoxOptions;
+use crate::config::{BoxOptions, Config, ServeOptions};
 use crate::manage;
 use crate::store::workspaces::find_workspace;
-use crate::webhook::{Format, Signing, WebhookInput};
+use crate::webhook::{Format, Signing, WebhookInput, must_be_https};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
@@ -45,8 +45,13 @@ fn parse_format(text: &str) -> Result<Format, String> {
 
 pub(super) fn run(
     which: &BoxOptions,
+    serve: ServeOptions,
     Command::Create(create): Command,
 ) -> anyhow::Result<ExitCode> {
+    // As the server beside it would refuse it.
+    if Config::load(which, serve)?.require_https {
+        must_be_https(&create.url)?;
+    }
     let input = WebhookInput {
         name: create.name,
         url: create.url,

@@ -364,6 +364,7 @@ impl Write for Dialled {
 mod tests {
     use super::*;
     use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
@@ -404,5 +405,164 @@ mod tests {
         tokio::time::timeout(timeout, all_read).await.unwrap();
         // Fewer than tokio itself allows a task that is not bound otherwise.
         assert!(turns.iter().all(|reads| *reads <= 32), "{turns:?}");
+    }
+
+    fn rules(allowed: &[&str]) -> ConnectRules {
+        let allowed = allowed.iter().map(|net| net.parse().unwrap());
+        ConnectRules {
+            timeout: Duration::from_secs(5),
+            allowed: allowed.collect(),
+            requires_https: false,
+        }
+    }
+
+    /// A connector to whom a name says these addresses, in turn; and how often it was asked.
+    fn told(rules: ConnectRules, answers: Vec<Vec<IpAddr>>) -> (Connector, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let resolve = move |_: &str, port| {
+            let turn = count.fetch_add(1, Ordering::SeqCst);
+            let answer = &answers[turn % answers.len()];
+            Ok(answer.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+        };
+        let connector = Connector::with_resolver(rules, Arc::new(resolve)).unwrap();
+        (connector, asked)
+    }
+
+    /// Listeners on one port of two addresses of this machine.
+    async fn two_listeners() -> (TcpListener, TcpListener, u16) {
+        loop {
+            let one = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = one.local_addr().unwrap().port();
+            // Somebody else may have it there.
+            if let Ok(other) = TcpListener::bind(("127.0.0.2", port)).await {
+                return (one, other, port);
+            }
+        }
+    }
+
+    /// Whether somebody has connected by now; whoever did so before this is asked is in the backlog.
+    async fn is_hit(listener: &TcpListener) -> bool {
+        let accepted = poll_fn(|context| match listener.poll_accept(context) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted.unwrap())),
+            Poll::Pending => Poll::Ready(None),
+        });
+        accepted.await.is_some()
+    }
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved_once_and_what_was_vetted_is_dialled() {
+        let (good, canary, port) = two_listeners().await;
+        let answers = ["127.0.0.1", "127.0.0.2"].map(|ip| vec![ip.parse().unwrap()]);
+        let (connector, asked) = told(rules(&["127.0.0.1/32"]), answers.to_vec());
+        let to = uri(&format!("http://rebinding.example:{port}"));
+        let mut progress = Progress::default();
+        connector.dial(&to, &mut progress).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.1:{port}"))
+        );
+        assert!(progress.phases.dns_us.is_some() && progress.phases.connect_us.is_some());
+        assert!(progress.phases.tls_us.is_none());
+        assert!(is_hit(&good).await);
+        // The next time it says another address, and that one is judged anew.
+        let mut progress = Progress::default();
+        let refusal = connector.dial(&to, &mut progress).await.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::BlockedAddress);
+        assert!(
+            refusal.detail.contains("--allow-target 127.0.0.2/32"),
+            "{refusal}"
+        );
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.2:{port}"))
+        );
+        assert!(!is_hit(&canary).await && !is_hit(&good).await);
+    }
+
+    #[tokio::test]
+    async fn one_forbidden_answer_among_others_forbids_all_of_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for forbidden in [
+            "10.0.0.1",
+            "169.254.169.254",
+            "::1",
+            "::ffff:10.0.0.1",
+            "fd00::1",
+        ] {
+            for order in [["127.0.0.1", forbidden], [forbidden, "127.0.0.1"]] {
+                let answer = order.map(|ip| ip.parse().unwrap()).to_vec();
+                let (connector, _) = told(rules(&["127.0.0.1/32"]), vec![answer]);
+                let to = uri(&format!("http://mixed.example:{port}"));
+                let refusal = connector.dial(&to, &mut Progress::default()).await;
+                assert_eq!(
+                    refusal.unwrap_err().class,
+                    ErrorClass::BlockedAddress,
+                    "{order:?}"
+                );
+            }
+        }
+        assert!(!is_hit(&listener).await);
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_and_the_last_one_dialled_is_told() {
+        let (good, gone, port) = two_listeners().await;
+        drop(gone);
+        let both = ["127.0.0.2", "127.0.0.1"].map(|ip| ip.parse().unwrap());
+        let (connector, _) = told(rules(&["127.0.0.0/8"]), vec![both.to_vec()]);
+        let to = uri(&format!("http://two.example:{port}"));
+        let mut progress = Progress::default();
+        connector.dial(&to, &mut progress).await.unwrap();
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.1:{port}"))
+        );
+        drop(good);
+        let mut progress = Progress::default();
+        let refusal = connector.dial(&to, &mut progress).await.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::ConnectRefused);
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.1:{port}"))
+        );
+        assert!(progress.phases.dns_us.is_some() && progress.phases.connect_us.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_not_dialled() {
+        let (connector, _) = told(rules(&[]), vec![Vec::new()]);
+        let mut progress = Progress::default();
+        let refusal = connector
+            .dial(&uri("http://none.example"), &mut progress)
+            .await;
+        assert_eq!(refusal.unwrap_err().class, ErrorClass::Dns);
+        assert_eq!(progress.address, None);
+    }
+
+    #[tokio::test]
+    async fn a_box_that_requires_https_asks_no_resolver_for_anything_else() {
+        let rules = ConnectRules {
+            requires_https: true,
+            ..rules(&["0.0.0.0/0"])
+        };
+        let (connector, asked) = told(rules, vec![vec!["127.0.0.1".parse().unwrap()]]);
+        let refusal = connector
+            .dial(&uri("http://plain.example:1"), &mut Progress::default())
+            .await;
+        let refusal = refusal.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::InsecureUrl);
+        assert!(refusal.detail.contains("--require-https"), "{refusal}");
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        let refusal = connector
+            .dial(&uri("https://safe.example:1"), &mut Progress::default())
+            .await;
+        assert_eq!(refusal.unwrap_err().class, ErrorClass::ConnectRefused);
     }
 }

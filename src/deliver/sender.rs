@@ -275,3 +275,108 @@ fn classify(error: &hyper::Error) -> (ErrorClass, String) {
     };
     (class, deepest.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{WebhookId, WorkspaceId};
+    use crate::secret::WebhookSecret;
+    use crate::webhook::{RetiredKey, Signing, SigningKey, WebhookInput, WebhookState};
+
+    const NOW_MS: i64 = 1_700_000_000_999;
+
+    fn key(signing: Signing, byte: u8) -> SigningKey {
+        SigningKey {
+            signing,
+            secret: WebhookSecret::from_bytes(vec![byte; 32]),
+        }
+    }
+
+    fn webhook(url: &str, headers: &[(&str, &str)]) -> Webhook {
+        let input = WebhookInput {
+            name: "CRM".to_owned(),
+            url: url.to_owned(),
+            events: vec!["*".to_owned()],
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..WebhookInput::default()
+        };
+        Webhook {
+            id: WebhookId::from_i64(1),
+            workspace: WorkspaceId::from_i64(1),
+            state: WebhookState::Active,
+            settings: input.check(None).unwrap(),
+            key: key(Signing::Hmac, 1),
+            retired_key: None,
+        }
+    }
+
+    fn headers(webhook: &Webhook, now_ms: i64) -> HeaderMap {
+        let body = Bytes::from_static(b"{}");
+        let outgoing = Outgoing {
+            message: MessageId::from_i64(7),
+            body: &body,
+            now_ms,
+        };
+        let request = Endpoint::new(webhook).unwrap().request(outgoing).unwrap();
+        request.headers().clone()
+    }
+
+    fn signature(webhook: &Webhook, now_ms: i64) -> String {
+        let headers = headers(webhook, now_ms);
+        headers[WEBHOOK_SIGNATURE].to_str().unwrap().to_owned()
+    }
+
+    fn by(key: &SigningKey, now_ms: i64) -> String {
+        let id = MessageId::from_i64(7).to_string();
+        key.signer().unwrap().sign(&id, now_ms / 1_000, b"{}")
+    }
+
+    #[test]
+    fn both_keys_sign_during_the_overlap_and_not_a_millisecond_longer() {
+        for (new, old) in [
+            (Signing::Hmac, Signing::Hmac),
+            (Signing::Ed25519, Signing::Hmac),
+            (Signing::Hmac, Signing::Ed25519),
+        ] {
+            let (new, old) = (key(new, 2), key(old, 1));
+            let mut rotated = webhook("https://example.com/", &[]);
+            rotated.key = new.clone();
+            rotated.retired_key = Some(RetiredKey {
+                key: old.clone(),
+                until_ms: NOW_MS,
+            });
+            let before = NOW_MS - 1;
+            let both = format!("{} {}", by(&new, before), by(&old, before));
+            assert_eq!(signature(&rotated, before), both);
+            assert_eq!(signature(&rotated, NOW_MS), by(&new, NOW_MS));
+        }
+    }
+
+    #[test]
+    fn a_written_authorization_wins_over_the_urls_credentials() {
+        let url = "https://ann:s%C3%A9same@example.com/hook";
+        let from_url = headers(&webhook(url, &[]), NOW_MS);
+        assert_eq!(from_url[AUTHORIZATION], "Basic YW5uOnPDqXNhbWU=");
+        let written = [("Authorization", "Bearer t0ken"), ("x-team", "payments")];
+        let both = headers(&webhook(url, &written), NOW_MS);
+        let values: Vec<_> = both.get_all(AUTHORIZATION).iter().collect();
+        assert_eq!(values, ["Bearer t0ken"]);
+        assert_eq!(both["x-team"], "payments");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_request_has_no_secrets() {
+        let written = [("x-api-key", "k-canary"), ("x-team", "payments")];
+        let webhook = webhook("https://ann:canary@example.com/", &written);
+        let kept = readable(&headers(&webhook, NOW_MS)).pairs();
+        let value = |name| kept.iter().find(|(n, _)| n == name).map(|(_, v)| &**v);
+        assert_eq!(value("authorization"), Some("(redacted)"));
+        assert_eq!(value("x-api-key"), Some("(redacted)"));
+        assert_eq!(value("x-team"), Some("payments"));
+        assert!(value("webhook-signature").unwrap().starts_with("v1,"));
+        assert!(!format!("{kept:?}").contains("canary"));
+    }
+}
