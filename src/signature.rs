@@ -124,6 +124,24 @@ mod tests {
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
+    #[test]
+    fn the_official_verifier_takes_what_is_fresh_and_refuses_what_is_six_minutes_old() {
+        let now_s = crate::time::now_ms() / 1_000;
+        let secret = STANDARD.encode([7; 32]);
+        let verifier = standardwebhooks::Webhook::new(&secret).unwrap();
+        let signer = Signer::hmac(&[7; 32]).unwrap();
+        let is_taken = |timestamp_s: i64| {
+            let mut headers = hyper::HeaderMap::new();
+            headers.insert("webhook-id", "msg_1".parse().unwrap());
+            headers.insert("webhook-timestamp", timestamp_s.into());
+            let signature = signer.sign("msg_1", timestamp_s, b"{}");
+            headers.insert("webhook-signature", signature.parse().unwrap());
+            verifier.verify(b"{}", &headers).is_ok()
+        };
+        assert!(is_taken(now_s) && is_taken(now_s - 240));
+        assert!(!is_taken(now_s - 360) && !is_taken(now_s + 360));
+    }
+
     /// The vector of the asymmetric scheme that implementations of Standard Webhooks share.
     #[test]
     fn the_published_asymmetric_vector_comes_out() {

@@ -179,7 +179,7 @@ fn an_answer_that_breaks_off_or_is_no_http_is_a_failure() {
 
 #[test]
 fn tls_that_cannot_be_trusted_gets_no_request() {
-    let (trusted, stranger) = (Authority::new(), Authority::new());
+    let (trusted, stranger) = (Authority::new("Trusted"), Authority::new("Stranger"));
     let good = trusted.receiver("localhost");
     let wrong_name = trusted.receiver("elsewhere.example");
     let expired = trusted.expired_receiver("localhost");
@@ -310,6 +310,7 @@ fn hostile_receivers_cost_little_memory_and_delay_no_healthy_one() {
     }
     let most_kib = server.process.memory_kib("VmHWM");
     let growth = most_kib.saturating_sub(before_kib);
+    println!("memory grew by {growth} KiB");
     assert!(growth <= GROWTH_KIB, "from {before_kib} to {most_kib} KiB");
     wait_until("a healthy one to be as before", || {
         server.track(&tenant.key, "u", "Healthy");

@@ -1,7 +1,6 @@
 //! Where the box connects, and where it does not: canaries on addresses that are not allowed, in every
 //! spelling and by every way that leads to a connection; plain http for a box that does without.
 
-use crate::support::data::MadeWebhook;
 use crate::support::page::Page;
 use crate::support::{
     Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
@@ -9,7 +8,7 @@ use crate::support::{
 use std::net::Ipv4Addr;
 
 /// 127.0.0.1 in spellings that a URL can have, and names of this machine.
-const SPELLINGS: [&str; 19] = [
+const SPELLINGS: [&str; 18] = [
     "127.0.0.1",
     "127.0.0.1.",
     "127.1",
@@ -22,7 +21,6 @@ const SPELLINGS: [&str; 19] = [
     "0.0.0.0",
     "0",
     "localhost",
-    "localhost.",
     "example.com@127.0.0.1",
     "[::1]",
     "[::ffff:127.0.0.1]",
@@ -81,7 +79,11 @@ fn a_canary_is_not_hit_on_creating_on_delivery_or_on_a_retry() {
     }
     let server = serve(&data, &[]);
     let ann = ann(&server);
-    for host in SPELLINGS {
+    // The dot at the end some resolvers do not know; nothing may be reached by it either.
+    for host in SPELLINGS
+        .into_iter()
+        .chain(["localhost.", "box.localhost."])
+    {
         let page = create(&ann, &tenant, &format!("http://{host}:{port}/"));
         assert_eq!(page.status, 422, "{host}");
         assert!(
@@ -152,22 +154,14 @@ fn proxy_variables_of_the_environment_are_not_honoured() {
 fn a_box_that_requires_https_refuses_and_sends_nothing_in_the_clear() {
     let receiver = Receiver::healthy();
     let (data, tenant) = opened();
-    let saved: MadeWebhook = data.webhook(&tenant.id, "Saved Before", &receiver.url("/"), &["*"]);
+    data.webhook(&tenant.id, "Saved Before", &receiver.url("/"), &["*"]);
     let server = serve(&data, &["--allow-target", "127.0.0.0/8", "--require-https"]);
     let ann = ann(&server);
     let page = create(&ann, &tenant, &receiver.url("/"));
     assert_eq!(page.status, 422);
     assert!(page.text().contains("--require-https"), "{}", page.text());
-    let page = create(&ann, &tenant, "https://example.com/hooks");
-    assert_eq!(page.status, 200, "{}", page.text());
-    ann.submit(
-        &format!("/w/{}/webhooks", tenant.slug),
-        &[
-            ("name", "Other"),
-            ("url", "https://127.0.0.1:1/"),
-            ("event", "None"),
-        ],
-    );
+    let page = create(&ann, &tenant, "https://127.0.0.1:1/");
+    assert_eq!(page.status, 201, "{}", page.text());
 
     let event = server.track(&tenant.key, "u", "A");
     let delivery = data.delivery_ids(&event).remove(0);
@@ -181,7 +175,6 @@ fn a_box_that_requires_https_refuses_and_sends_nothing_in_the_clear() {
     );
     wait_for_value("attempts", &2, || data.deliveries(&event)[0].attempts);
     assert_eq!(receiver.connections(), 0);
-    assert!(saved.id.starts_with("whk_"));
 }
 
 #[test]
