@@ -133,11 +133,7 @@ impl Connector {
                 "the URL begins with http:, and this box was started with --require-https",
             ));
         }
-        let host = uri.host().unwrap_or("");
-        let host = host
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(host);
+        let host = bare(uri.host().unwrap_or(""));
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let timeout = self.rules.timeout;
         let connect = self.connect(host, port, is_https, progress);
@@ -194,13 +190,16 @@ impl Connector {
     }
 
     /// What the host resolves to, and how long that took; an address is its own answer.
-    async fn addresses(
+    ///
+    /// # Errors
+    /// [`ErrorClass::Dns`].
+    pub(super) async fn addresses(
         &self,
         host: &str,
         port: u16,
         progress: &mut Progress,
     ) -> Result<Vec<SocketAddr>, ConnectError> {
-        if let Ok(address) = host.parse::<IpAddr>() {
+        if let Ok(address) = bare(host).parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         let began = Instant::now();
@@ -226,6 +225,13 @@ impl Connector {
             Err(e) => Err(failed(&e)),
         }
     }
+}
+
+/// A host without the brackets that an IPv6 address has in a URL.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 /// Dials one vetted address after the other, all within `left`. Exactly these: whatever the name says
@@ -292,7 +298,13 @@ fn tls_detail(e: &io::Error) -> String {
             }
             _ => "the certificate is not good",
         },
-        None if e.kind() == io::ErrorKind::UnexpectedEof => {
+        None if matches!(
+            e.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+        ) =>
+        {
             "the connection was closed during the handshake"
         }
         _ => return e.to_string(),
