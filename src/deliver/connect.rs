@@ -133,7 +133,11 @@ impl Connector {
                 "the URL begins with http:, and this box was started with --require-https",
             ));
         }
-        let host = bare(uri.host().unwrap_or(""));
+        let host = uri.host().unwrap_or("");
+        let host = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let timeout = self.rules.timeout;
         let connect = self.connect(host, port, is_https, progress);
@@ -189,7 +193,8 @@ impl Connector {
         Ok(MaybeHttpsStream::Https(TokioIo::new(stream)))
     }
 
-    /// What the host resolves to, and how long that took; an address is its own answer.
+    /// What the host resolves to, and how long that took; an address is its own answer. They are not judged
+    /// yet.
     ///
     /// # Errors
     /// [`ErrorClass::Dns`].
@@ -199,7 +204,7 @@ impl Connector {
         port: u16,
         progress: &mut Progress,
     ) -> Result<Vec<SocketAddr>, ConnectError> {
-        if let Ok(address) = bare(host).parse::<IpAddr>() {
+        if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         let began = Instant::now();
@@ -225,13 +230,6 @@ impl Connector {
             Err(e) => Err(failed(&e)),
         }
     }
-}
-
-/// A host without the brackets that an IPv6 address has in a URL.
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host)
 }
 
 /// Dials one vetted address after the other, all within `left`. Exactly these: whatever the name says
