@@ -128,9 +128,10 @@ impl AttemptView {
                 .address
                 .unwrap_or_else(|| "none was dialled".to_owned()),
             trigger: attempt.trigger,
-            cause: attempt
-                .error
-                .map(|(class, detail): (ErrorClass, String)| (class.explanation(), detail)),
+            cause: attempt.error.map(|(class, detail): (ErrorClass, String)| {
+                let status = attempt.response.as_ref().map(|response| response.status);
+                (class.explain(status), detail)
+            }),
             headers: attempt.request_headers.pairs(),
             response: attempt
                 .response

@@ -2,7 +2,7 @@
 //! have it once more.
 
 use crate::id::MessageId;
-use crate::signature::Signer;
+use crate::message;
 use crate::webhook::{Webhook, is_secret_header};
 
 /// Stands where a secret would.
@@ -22,11 +22,11 @@ const MADE_ANEW: [&str; 6] = [
 pub(super) fn signed(
     webhook: &Webhook,
     headers: &[(String, String)],
-    message: MessageId,
+    id: MessageId,
     body: &[u8],
     now_ms: i64,
 ) -> Option<String> {
-    let (id, timestamp_s) = (message.to_string(), now_ms.div_euclid(1_000));
+    let (id, timestamp_s) = (id.to_string(), now_ms.div_euclid(1_000));
     let signature = signature(webhook, &id, timestamp_s, body)?;
     let body = std::str::from_utf8(body).ok()?;
     let mut lines = vec![format!(
@@ -37,7 +37,7 @@ pub(super) fn signed(
         lines.push(format!("-H {}", quoted(&format!("{name}: {value}"))));
     };
     if headers.is_empty() {
-        header("content-type", "application/json");
+        header("content-type", message::content_type(body.as_bytes()));
     }
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
@@ -55,7 +55,7 @@ pub(super) fn signed(
 }
 
 fn signature(webhook: &Webhook, id: &str, timestamp_s: i64, body: &[u8]) -> Option<String> {
-    let signer = Signer::new(webhook.key.secret.as_bytes()).ok()?;
+    let signer = webhook.key.signer().ok()?;
     Some(signer.sign(id, timestamp_s, body))
 }
 

@@ -67,14 +67,9 @@ pub fn resend_event(
         let message = match known.into_iter().find(|(_, is_same)| *is_same) {
             Some((message, _)) => message,
             None => {
-                let id = insert_message(
-                    connection,
-                    actor,
-                    workspace,
-                    &stored.event.name,
-                    Some(event),
-                    &body,
-                )?;
+                let id = actor.ids.next(actor.now_ms);
+                let of = (&*stored.event.name, Some(event));
+                insert_message(connection, workspace, id, of, &body)?;
                 messages.push(id);
                 id
             }
@@ -160,21 +155,19 @@ pub(super) fn event_body(
 
 pub(super) fn insert_message(
     connection: &Connection,
-    actor: &Actor<'_>,
     workspace: WorkspaceId,
-    event_type: &str,
-    event: Option<EventId>,
+    id: MessageId,
+    (event_type, event): (&str, Option<EventId>),
     body: &[u8],
-) -> Result<MessageId> {
+) -> Result<()> {
     let message = NewMessage {
-        id: actor.ids.next(actor.now_ms),
+        id,
         workspace,
         event,
         event_type,
         body,
     };
-    deliveries::insert_message(connection, &message)?;
-    Ok(message.id)
+    deliveries::insert_message(connection, &message)
 }
 
 /// A delivery that is made beside the log.

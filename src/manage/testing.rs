@@ -6,8 +6,8 @@ use super::resend::{Made, event_body, event_with_payload, insert_message, known_
 use crate::delivery::{DeliveryState, Origin};
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
-use crate::id::{DeliveryId, EventId, WebhookId, WorkspaceId};
-use crate::message::{self, Notice};
+use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
+use crate::message::{self, Notice, NoticeOf};
 use crate::normalize;
 use crate::store::catalog::Catalog;
 use crate::store::{event_types, past};
@@ -37,8 +37,14 @@ pub fn test_webhook(
     let webhook = known_webhook(catalog, workspace, webhook)?;
     let what = what.trim();
     let format = webhook.settings.format;
+    // A message of its own: a receiver that knows the event's own one would pass the test over.
+    let message = actor.ids.next(actor.now_ms);
     let (event_type, event, body) = match what.parse::<EventId>() {
-        _ if what == TEST_TYPE => (TEST_TYPE.into(), None, ping(actor.now_ms, webhook)?),
+        _ if what == TEST_TYPE => (
+            TEST_TYPE.into(),
+            None,
+            ping(actor.now_ms, webhook, message)?,
+        ),
         Ok(event) => of_event(connection, catalog, workspace, event, format)?,
         Err(_) => {
             check_type(what)?;
@@ -51,8 +57,7 @@ pub fn test_webhook(
             }
         }
     };
-    // A message of its own: a receiver that knows the event's own one would pass the test over.
-    let message = insert_message(connection, actor, workspace, &event_type, event, &body)?;
+    insert_message(connection, workspace, message, (&event_type, event), &body)?;
     let made = Made {
         webhook,
         message,
@@ -93,13 +98,17 @@ fn check_type(name: &str) -> Result<()> {
 
 type Sample = (Box<str>, Option<EventId>, Vec<u8>);
 
-fn ping(now_ms: i64, webhook: &Webhook) -> Result<Vec<u8>> {
+fn ping(now_ms: i64, webhook: &Webhook, message: MessageId) -> Result<Vec<u8>> {
+    let of = NoticeOf {
+        workspace: webhook.workspace,
+        message,
+    };
     let notice = Notice {
         event_type: TEST_TYPE,
         at_ms: now_ms,
         data: json!({"webhook": {"id": webhook.id.to_string(), "name": webhook.settings.name}}),
     };
-    message::notice_body(webhook.settings.format, &notice).map_err(Error::internal)
+    message::notice_body(webhook.settings.format, &notice, of).map_err(Error::internal)
 }
 
 fn of_event(

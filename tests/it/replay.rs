@@ -589,6 +589,67 @@ fn a_second_webhook_of_the_format_gets_the_same_message() {
 }
 
 #[test]
+fn a_webhook_of_another_format_gets_the_event_in_its_own() {
+    let receiver = Receiver::healthy();
+    let past = Past::new(&receiver, &["order.*"], "0s");
+    let url = receiver.url("/cloud");
+    let arguments = [
+        "webhook",
+        "create",
+        "Cloud",
+        "--workspace",
+        &past.tenant.id,
+        "--url",
+        &url,
+        "--event",
+        "nothing",
+        "--format",
+        "cloudevents",
+        "--json",
+    ];
+    let other = past.data.json(&arguments)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let event = past.track("order.placed");
+    let first = receiver.wait_for(1).remove(0);
+    let ann = past.ann();
+    let page = past.path(&format!("events/{event}/resend"));
+    wait_until(
+        "the box to know the webhook that was made beside it",
+        || (ann.post(&page, &[("webhook", &other)]).status == 303).then_some(()),
+    );
+    let second = wait_until("the request to the other", || {
+        let requests = receiver.requests();
+        requests
+            .into_iter()
+            .find(|request| request.line().contains("/cloud"))
+    });
+    assert!(
+        second
+            .header("content-type")
+            .starts_with("application/cloudevents+json")
+    );
+    assert_eq!(second.json()["type"], "order.placed");
+    assert_ne!(
+        second.message_id(),
+        first.message_id(),
+        "other bytes, another message"
+    );
+    let test = past.path(&format!("webhooks/{other}/test"));
+    ann.submit(&test, &[("what", "webhook.test")]);
+    let ping = receiver.wait_for_type("webhook.test");
+    assert!(
+        ping.header("content-type")
+            .starts_with("application/cloudevents+json")
+    );
+    // Each format once: what is sent to this one again is found.
+    ann.submit(&page, &[("webhook", &other)]);
+    let again = receiver.wait_for(4).remove(3);
+    assert_eq!(again.message_id(), second.message_id());
+}
+
+#[test]
 fn what_is_resent_to_a_paused_webhook_is_held() {
     let receiver = Receiver::healthy();
     let past = Past::new(&receiver, &["order.*"], "0s");
