@@ -30,6 +30,8 @@ pub struct DispatchLimits {
     pub webhook_concurrency: usize,
     /// When to try again.
     pub schedule: Arc<RetrySchedule>,
+    /// A webhook whose every attempt has failed for this long is disabled, milliseconds.
+    pub disable_after_ms: i64,
     /// The bounds of one attempt.
     pub attempt: AttemptLimits,
     /// How long attempts on their way may take to end when the box stops.

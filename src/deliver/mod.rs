@@ -8,11 +8,15 @@ mod backlog;
 pub mod connect;
 pub mod connections;
 mod dispatcher;
+mod health;
 mod lane;
 mod listing;
+mod notices;
 mod record;
 mod request;
+mod restraint;
 pub mod sender;
+mod share;
 mod tasks;
 mod timers;
 
