@@ -3,10 +3,11 @@
 
 use super::attempt::{self, Made, Target, Told, Tools};
 use super::backlog::{self, Backlog, Readings, in_background};
+use super::books::Books;
 use super::health::{Changes, Failing};
 use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
-use super::record::{self, Books, Fate, Recorded};
+use super::record::{self, Fate, Recorded};
 use super::request::AttemptRequest;
 use super::share::{Class, Share};
 use super::tasks::{Done, Tasks};

@@ -3,8 +3,8 @@
 //! whose attempts succeed at receivers that are known to be well costs no statement.
 
 use super::attempt::Made;
+use super::books::Books;
 use super::notices::{self, Disabled};
-use super::record::Books;
 use crate::delivery::Trigger;
 use crate::error::Result;
 use crate::id::WebhookId;
@@ -141,9 +141,10 @@ pub(super) fn keep(
     if group.iter().all(|(made, _)| is_well(made)) {
         return Ok(changes);
     }
+    let current = books.catalog.current();
     let (mut newly_failing, mut disabled) = (Vec::new(), Vec::new());
     for tally in fold(group) {
-        let reaches = count(connection, &tally, group, failing, &mut changes)?;
+        let reaches = count(connection, &current, &tally, group, failing, &mut changes)?;
         if reaches {
             newly_failing.push(tally.last);
         }
@@ -173,7 +174,6 @@ pub(super) fn keep(
     if !disabled.is_empty() {
         changes.catalog = Some(books.catalog.reload(connection)?);
     }
-    let current = books.catalog.current();
     let catalog = changes.catalog.as_deref().unwrap_or(&current);
     let mut teller = notices::Teller::new(connection, catalog, &books.ids);
     for n in newly_failing {
@@ -202,12 +202,17 @@ fn since_of(health: &[(WebhookId, Option<i64>)], webhook: WebhookId) -> Option<i
 /// Writes down what is known of one webhook's receiver now; says whether it has just come to fail.
 fn count(
     connection: &Connection,
+    catalog: &Catalog,
     tally: &Tally,
     group: &[(&Made, Step)],
     failing: &Failing,
     changes: &mut Changes,
 ) -> Result<bool> {
     let webhook = tally.webhook;
+    if catalog.webhook(webhook).is_none() {
+        // Deleted while attempts were on their way.
+        return Ok(false);
+    }
     if tally.failures == 0 {
         if tally.did_succeed && failing.contains_key(&webhook) {
             health::forget(connection, webhook)?;

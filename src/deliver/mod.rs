@@ -5,6 +5,7 @@
 
 pub mod attempt;
 mod backlog;
+mod books;
 pub mod connect;
 pub mod connections;
 mod dispatcher;

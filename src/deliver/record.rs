@@ -1,15 +1,15 @@
 //! Records: what was tried goes to the file, as many attempts at once as are there, each with where
 //! its delivery stands now, and what they say of their receivers. Decides nothing about who sends next.
 
-use super::attempt::{Made, Told, Tools};
+use super::attempt::{Made, Told};
+use super::books::Books;
 use super::health::{self, Changes, Failing, Step};
 use crate::delivery::{DeliveryState, Standing, Trigger};
 use crate::error::{Error, Kind, Result};
-use crate::id::{DeliveryId, IdGenerator, WebhookId};
+use crate::id::{DeliveryId, WebhookId};
 use crate::store::attempts::Recorder;
-use crate::store::catalog::{Catalog, CatalogHandle};
+use crate::store::catalog::Catalog;
 use crate::store::deliveries;
-use crate::store::writer::Writer;
 use rusqlite::Connection;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,28 +17,6 @@ use std::time::Duration;
 
 /// How long to leave the file alone when it could not take a record.
 const SETBACK: Duration = Duration::from_secs(1);
-
-/// What recording works with.
-#[derive(Clone)]
-pub(super) struct Books {
-    pub(super) writer: Writer,
-    pub(super) catalog: CatalogHandle,
-    pub(super) ids: Arc<IdGenerator>,
-    /// A webhook whose every attempt has failed for this long is disabled, milliseconds.
-    pub(super) disable_after_ms: i64,
-}
-
-impl Books {
-    /// The part of the dispatcher's tools that it takes.
-    pub(super) fn of(tools: &Tools) -> Self {
-        Self {
-            writer: tools.writer.clone(),
-            catalog: tools.catalog.clone(),
-            ids: Arc::clone(&tools.ids),
-            disable_after_ms: tools.limits.disable_after_ms,
-        }
-    }
-}
 
 /// What became of a group of attempts.
 pub(super) struct Records {
@@ -244,11 +222,16 @@ fn keeps_order(catalog: &Catalog, webhook: WebhookId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{AttemptId, MessageId, WorkspaceId};
+    use crate::delivery::ErrorClass;
+    use crate::id::{AttemptId, IdGenerator, MessageId, WorkspaceId};
+    use crate::secret::WebhookSecret;
     use crate::store::Files;
     use crate::store::attempts::{self, HeadersText, NewAttempt, Phases};
+    use crate::store::catalog::CatalogHandle;
     use crate::store::deliveries::{NewDelivery, NewMessage};
-    use crate::store::writer::WriterLimits;
+    use crate::store::writer::{Writer, WriterLimits};
+    use crate::store::{self, webhooks};
+    use crate::webhook::{Signing, SigningKey, Webhook, WebhookInput, WebhookState};
 
     const WEBHOOK: i64 = 1;
 
@@ -359,5 +342,104 @@ mod tests {
             record_all(3, made).await,
             (vec![true, false, true], vec![1, 3])
         );
+    }
+
+    fn ended(id: i64, at_ms: i64, succeeded: bool) -> Made {
+        let mut made = made(id, id);
+        made.ended_at_ms = at_ms;
+        if !succeeded {
+            made.attempt.error = Some((ErrorClass::Http5xx, "answered 500".to_owned()));
+        }
+        made
+    }
+
+    /// What is known of the webhook after these groups, and whether the box knows that it fails.
+    async fn health_after(groups: Vec<Vec<Made>>) -> (Option<(u32, i64)>, bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let connection = owing(&files, 9);
+        let webhook = WebhookId::from_i64(WEBHOOK);
+        let settings = WebhookInput {
+            name: "Main".to_owned(),
+            url: "http://example.com/".to_owned(),
+            events: vec!["*".to_owned()],
+            ..WebhookInput::default()
+        };
+        let webhook_row = Webhook {
+            id: webhook,
+            workspace: WorkspaceId::from_i64(1),
+            state: WebhookState::Active,
+            changed_at_ms: 0,
+            settings: settings.check(None).unwrap(),
+            key: SigningKey {
+                signing: Signing::Hmac,
+                secret: WebhookSecret::generate().unwrap(),
+            },
+            retired_key: None,
+        };
+        webhooks::insert(&connection, files.vault(), &webhook_row, 0).unwrap();
+        let (catalog, _) = CatalogHandle::open(&connection, files.vault()).unwrap();
+        let limits = WriterLimits {
+            queue: 8,
+            queue_bytes: 8,
+            group: 8,
+        };
+        let (writer, thread) = Writer::start(connection, limits).unwrap();
+        let books = Books {
+            writer,
+            catalog,
+            ids: Arc::new(IdGenerator::new(0, 100)),
+            disable_after_ms: i64::MAX,
+        };
+        let mut failing = Failing::new();
+        for group in groups {
+            let records = record(&books, group, failing.clone()).await;
+            for (id, since_ms) in records.changes.into_iter().flat_map(|one| one.health) {
+                match since_ms {
+                    Some(since_ms) => failing.insert(id, since_ms),
+                    None => failing.remove(&id),
+                };
+            }
+        }
+        drop(books);
+        thread.join().unwrap();
+        let known = store::health::of(&files.open_beside().unwrap(), webhook).unwrap();
+        let known = known.map(|health| (health.failures, health.failing_since_ms));
+        (known, failing.contains_key(&webhook))
+    }
+
+    #[tokio::test]
+    async fn a_groups_attempts_count_in_the_order_in_which_they_ended() {
+        let group = vec![
+            ended(1, 10, false),
+            ended(2, 20, false),
+            ended(3, 30, true),
+            ended(4, 40, false),
+        ];
+        assert_eq!(health_after(vec![group]).await, (Some((1, 40)), true));
+        let (first, second) = (vec![ended(1, 10, false)], vec![ended(2, 20, false)]);
+        let healed = vec![ended(3, 30, false), ended(4, 40, true)];
+        assert_eq!(
+            health_after(vec![first, second]).await,
+            (Some((2, 10)), true)
+        );
+        let first = vec![ended(1, 10, false)];
+        assert_eq!(health_after(vec![first, healed]).await, (None, false));
+    }
+
+    #[tokio::test]
+    async fn what_people_ask_for_heals_and_does_not_harm() {
+        let asked_for = |id, succeeded| {
+            let mut made = ended(id, 10 * id, succeeded);
+            made.attempt.trigger = Trigger::Manual;
+            made
+        };
+        let (first, failed) = (vec![ended(1, 10, false)], vec![asked_for(2, false)]);
+        assert_eq!(
+            health_after(vec![first, failed]).await,
+            (Some((1, 10)), true)
+        );
+        let (first, arrived) = (vec![ended(1, 10, false)], vec![asked_for(2, true)]);
+        assert_eq!(health_after(vec![first, arrived]).await, (None, false));
     }
 }
