@@ -230,7 +230,7 @@ mod tests {
     use crate::store::catalog::CatalogHandle;
     use crate::store::deliveries::{NewDelivery, NewMessage};
     use crate::store::writer::{Writer, WriterLimits};
-    use crate::store::{self, webhooks};
+    use crate::store::{self, webhooks, workspaces};
     use crate::webhook::{Signing, SigningKey, Webhook, WebhookInput, WebhookState};
 
     const WEBHOOK: i64 = 1;
@@ -377,6 +377,8 @@ mod tests {
             },
             retired_key: None,
         };
+        workspaces::insert_workspace(&connection, webhook_row.workspace, "Acme", "acme", 0)
+            .unwrap();
         webhooks::insert(&connection, files.vault(), &webhook_row, 0).unwrap();
         let (catalog, _) = CatalogHandle::open(&connection, files.vault()).unwrap();
         let limits = WriterLimits {
