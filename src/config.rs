@@ -143,6 +143,9 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     pub allow_target: Vec<IpNet>,
+    /// Send webhooks to https: URLs only
+    #[arg(long, env = "PILLARBOX_REQUIRE_HTTPS")]
+    pub require_https: bool,
     /// A proxy whose X-Forwarded-For names the client, such as 127.0.0.1/32; may be repeated
     #[arg(
         long,
@@ -191,6 +194,7 @@ impl ServeOptions {
             } else {
                 self.trusted_proxy
             },
+            require_https: self.require_https || other.require_https,
             insecure_http: self.insecure_http || other.insecure_http,
             retry_schedule: self.retry_schedule.or(other.retry_schedule),
             disable_after: self.disable_after.or(other.disable_after),
@@ -272,6 +276,8 @@ struct FileOptions {
     public_url: Option<Url>,
     #[serde(alias = "allow_target", default)]
     allow_target: Vec<IpNet>,
+    #[serde(alias = "require_https", default)]
+    require_https: bool,
     #[serde(alias = "trusted_proxy", default)]
     trusted_proxy: Vec<IpNet>,
     #[serde(alias = "insecure_http", default)]
@@ -305,6 +311,7 @@ impl FileOptions {
             listen: self.listen,
             public_url: self.public_url,
             allow_target: self.allow_target,
+            require_https: self.require_https,
             trusted_proxy: self.trusted_proxy,
             insecure_http: self.insecure_http,
             retry_schedule: parsed("retry-schedule", self.retry_schedule, parse_schedule)?,
@@ -337,6 +344,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Private networks that webhooks may be sent to.
     pub allow_target: Vec<IpNet>,
+    /// Whether webhooks are sent to https: URLs only.
+    pub require_https: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxy: Vec<IpNet>,
     /// Whether people may sign in over plain http on more than this machine.
@@ -373,6 +382,7 @@ impl Config {
             listen,
             public_url: options.public_url.map(checked_public_url).transpose()?,
             allow_target: options.allow_target,
+            require_https: options.require_https,
             trusted_proxy: options.trusted_proxy,
             insecure_http: options.insecure_http,
             retry_schedule: options.retry_schedule.unwrap_or_default(),
@@ -458,6 +468,7 @@ impl Config {
             connect: ConnectRules {
                 timeout: CONNECT_TIMEOUT,
                 allowed: self.allow_target.clone().into(),
+                requires_https: self.require_https,
             },
             idle: IDLE_CONNECTIONS,
             idle_timeout: IDLE_CONNECTION_TIMEOUT,
@@ -554,6 +565,23 @@ mod tests {
             (2, Some("/x"))
         );
         assert_eq!(config.retry_schedule.attempts(), 2);
+    }
+
+    #[test]
+    fn https_is_required_by_the_flag_or_by_the_file() {
+        let requires = |text, flag| {
+            let flags = ServeOptions {
+                require_https: flag,
+                ..ServeOptions::default()
+            };
+            let config = load(text, flags).unwrap();
+            config.connection_rules().connect.requires_https
+        };
+        assert!(!requires("", false));
+        assert!(requires("", true));
+        assert!(requires("require-https = true", false));
+        assert!(requires("require_https = true", false));
+        assert!(requires("require-https = false", true));
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The delivery's rules: its states, the retry schedule, and what each class of failure means.
+//! The delivery's rules: its states, the retry schedule, and where it stands after an attempt.
 //! Pure: the clock and the dice are arguments.
+
+pub use crate::failure::ErrorClass;
 
 use crate::id::AttemptId;
 use std::fmt;
@@ -95,117 +97,6 @@ impl Origin {
         [Self::Resend, Self::Test]
             .into_iter()
             .find(|origin| origin.as_str() == text)
-    }
-}
-
-/// Why an attempt failed, as a class that can be counted, with a sentence that helps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The name did not resolve.
-    Dns,
-    /// Nothing listens there.
-    ConnectRefused,
-    /// No connection within the connect timeout.
-    ConnectTimeout,
-    /// The connection failed in another way.
-    Connect,
-    /// The TLS handshake failed.
-    Tls,
-    /// No whole answer within the total timeout.
-    Timeout,
-    /// The address may not be dialled.
-    BlockedAddress,
-    /// 3xx.
-    Redirect,
-    /// 4xx.
-    Http4xx,
-    /// 5xx, or a status outside the known hundreds.
-    Http5xx,
-    /// The connection broke, or what came is not HTTP.
-    Protocol,
-    /// The webhook's own settings cannot be sent.
-    Request,
-}
-
-impl ErrorClass {
-    const ALL: [Self; 12] = [
-        Self::Dns,
-        Self::ConnectRefused,
-        Self::ConnectTimeout,
-        Self::Connect,
-        Self::Tls,
-        Self::Timeout,
-        Self::BlockedAddress,
-        Self::Redirect,
-        Self::Http4xx,
-        Self::Http5xx,
-        Self::Protocol,
-        Self::Request,
-    ];
-
-    /// The word in the file and in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::ConnectRefused => "connect_refused",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::BlockedAddress => "blocked_address",
-            Self::Redirect => "redirect",
-            Self::Http4xx => "http_4xx",
-            Self::Http5xx => "http_5xx",
-            Self::Protocol => "protocol",
-            Self::Request => "request",
-        }
-    }
-
-    /// The class of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|class| class.as_str() == text)
-    }
-
-    /// What it means and what to try, in one or two plain sentences.
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Self::Dns => {
-                "The host name did not resolve. Check its spelling, and that this machine's resolver knows it."
-            }
-            Self::ConnectRefused => {
-                "Nothing is listening at that address and port. Start the receiver, or correct the port in the URL."
-            }
-            Self::ConnectTimeout => {
-                "The address did not answer the connection in time. A firewall may be dropping it, or the host is down."
-            }
-            Self::Connect => {
-                "The connection could not be made. Check that the address is reachable from this machine."
-            }
-            Self::Tls => {
-                "The TLS handshake failed. Check the certificate's name, its dates and its chain."
-            }
-            Self::Timeout => {
-                "The receiver did not finish its answer in time. Answer first and do the work afterwards."
-            }
-            Self::BlockedAddress => {
-                "This address is private or reserved, so the box refused to dial it. Start it with --allow-target and the network's CIDR if it is meant to."
-            }
-            Self::Redirect => {
-                "The receiver answered with a redirect, and redirects are not followed. Put the final URL in the webhook."
-            }
-            Self::Http4xx => {
-                "The receiver refused the request. Check the path, its authentication, and how it verifies the signature."
-            }
-            Self::Http5xx => {
-                "The receiver failed while handling the request. Its own log will say why."
-            }
-            Self::Protocol => {
-                "The connection broke before a whole answer came, or the answer is not HTTP. Check what listens on that port."
-            }
-            Self::Request => {
-                "The request could not be built from this webhook's settings. Edit the webhook and save it again."
-            }
-        }
     }
 }
 
@@ -443,13 +334,6 @@ mod tests {
         let schedule = RetrySchedule::new(Vec::new());
         assert_eq!(schedule.attempts(), 1);
         assert_eq!(schedule.next_attempt_ms(1, 0, 0.5), None);
-    }
-
-    #[test]
-    fn every_class_reads_back() {
-        for class in ErrorClass::ALL {
-            assert_eq!(ErrorClass::parse(class.as_str()), Some(class));
-        }
     }
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use crate::id::WebhookId;
 use crate::manage;
 use crate::store::profiles::{self, EventTypeRow};
 use crate::store::webhooks;
-use crate::webhook::{Signing, WebhookInput};
+use crate::webhook::{Signing, WebhookInput, must_be_https};
 use actix_web::http::StatusCode;
 use actix_web::web;
 use askama::Template;
@@ -192,6 +192,11 @@ fn check(input: &WebhookInput, settings: &Settings) -> Result<()> {
             ),
         });
     }
+    if settings.requires_https
+        && let Err(e) = must_be_https(&input.url)
+    {
+        refused.extend(e.field_errors().to_vec());
+    }
     if refused.is_empty() {
         Ok(())
     } else {
@@ -322,6 +327,7 @@ mod tests {
             listens_on_network: false,
             trusted_proxies: Vec::new(),
             allowed_targets: Vec::new(),
+            requires_https: false,
             attempts: 10,
             keep_deliveries_ms: 1,
         };
@@ -338,6 +344,11 @@ mod tests {
         assert!(check(&input_to("https://example.com/hook"), &settings).is_ok());
         settings.allowed_targets = vec!["127.0.0.0/8".parse().unwrap()];
         assert!(check(&input_to("http://localhost:9000/hook"), &settings).is_ok());
+        settings.requires_https = true;
+        let refusal = check(&input_to("http://example.com/hook"), &settings).unwrap_err();
+        assert_eq!(refusal.code(), "insecure_url");
+        assert!(refusal.message().contains("--require-https"));
+        assert!(check(&input_to("https://example.com/hook"), &settings).is_ok());
     }
 
     #[test]

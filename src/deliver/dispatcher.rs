@@ -40,7 +40,9 @@ pub(super) async fn run(
     mut asked_for: mpsc::Receiver<AttemptRequest>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let health = failing_at_start(&tools).await;
+    let Some(health) = failing_at_start(&tools, &mut stop).await else {
+        return;
+    };
     let mut dispatcher = Dispatcher::new(tools, &health);
     // What was made before the start may be on no list yet: following the catalog looks for it.
     dispatcher.follow_catalog(&health);
@@ -86,14 +88,21 @@ pub(super) async fn run(
     dispatcher.drain().await;
 }
 
-/// Which receivers failed before the start. Without that, all are taken to be well until they fail again.
-async fn failing_at_start(tools: &Tools) -> HashMap<WebhookId, Health> {
-    let readers = tools.readers.clone();
-    match in_background(move || health::all(&*readers.get()?)).await {
-        Ok(health) => health.into_iter().collect(),
-        Err(e) => {
-            tracing::error!(error = %e, "which webhooks fail could not be read");
-            HashMap::new()
+/// Which receivers failed before the start; `None` when the box stops before the file says so.
+async fn failing_at_start(
+    tools: &Tools,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<HashMap<WebhookId, Health>> {
+    loop {
+        let readers = tools.readers.clone();
+        match in_background(move || health::all(&*readers.get()?)).await {
+            Ok(health) => return Some(health.into_iter().collect()),
+            Err(e) => tracing::error!(error = %e, "which webhooks fail could not be read yet"),
+        }
+        let setback = Duration::from_millis(SETBACK_MS.unsigned_abs());
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return None,
+            () = tokio::time::sleep(setback) => {}
         }
     }
 }

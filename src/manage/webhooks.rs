@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub struct CreatedWebhook {
     /// Its id.
     pub id: WebhookId,
-    /// What its receiver verifies with (`whsec_…`).
+    /// What its receiver verifies with (`whsec_…`, or `whpk_…` for Ed25519).
     pub secret: String,
 }
 
@@ -53,7 +53,7 @@ pub fn create_webhook(
     )?;
     Ok(CreatedWebhook {
         id: webhook.id,
-        secret: webhook.key.secret.reveal(),
+        secret: webhook.key.reveal()?,
     })
 }
 

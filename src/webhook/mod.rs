@@ -13,7 +13,7 @@ pub use headers::{CustomHeader, MAX_HEADERS, is_secret_header};
 pub use input::{KEPT, MAX_CONCURRENCY, MAX_RATE, WebhookInput};
 pub use pattern::{MAX_PATTERNS, Pattern};
 pub use settings::{Format, RetiredKey, Signing, SigningKey, WebhookSettings, WebhookState};
-pub use target::{Credentials, MAX_URL_BYTES};
+pub use target::{Credentials, MAX_URL_BYTES, must_be_https};
 
 use crate::id::{WebhookId, WorkspaceId};
 

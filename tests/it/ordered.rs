@@ -91,6 +91,25 @@ fn a_failure_holds_up_what_comes_after_it_and_nothing_is_sent_side_by_side() {
 }
 
 #[test]
+fn a_receiver_that_asks_to_be_left_alone_holds_up_all_that_it_is_owed() {
+    let receiver = Receiver::new(|request| match request.number {
+        0 => Answer::Whole(503, vec![("retry-after", "2".to_owned())], Vec::new()),
+        _ => Answer::Status(200),
+    });
+    let (data, tenant, webhook) = ordered(&receiver);
+    let server = Server::start(&data, &schedule("0s,10ms"));
+    let started = Instant::now();
+    blocked(&server, &tenant, &receiver);
+    wait_for_types(&receiver, &["1", "1", "2", "3", "4"]);
+    assert!(
+        started.elapsed() >= Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    wait_for_value("what arrived", &4, || count(&data, &webhook, "succeeded"));
+}
+
+#[test]
 fn the_order_holds_over_a_kill() {
     let receiver = Receiver::statuses(&[500, 200]);
     let (data, tenant, webhook) = ordered(&receiver);

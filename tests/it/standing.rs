@@ -346,3 +346,63 @@ fn what_is_on_its_way_when_its_webhook_is_paused_or_deleted_ends_and_is_recorded
     );
     assert_eq!(receiver.count(), 2);
 }
+
+#[test]
+fn a_receiver_can_ask_to_be_left_alone_for_longer_and_not_for_less() {
+    let asks = |status: u16, seconds: &str| {
+        let headers = vec![("retry-after", seconds.to_owned())];
+        Receiver::always(Answer::Whole(status, headers, Vec::new()))
+    };
+    for (receiver, next_s, is_asked_for) in [
+        (asks(429, "7200"), 7_200..7_210, 1),
+        (asks(503, "1"), 45..75, 0),
+        (asks(500, "7200"), 45..75, 0),
+        (asks(503, "999999999"), 86_400..86_410, 1),
+    ] {
+        let (data, tenant, webhook) = one_webhook(&receiver);
+        let server = Server::start(&data, &options("0s,1m", &[]));
+        server.track(&tenant.key, "u", "tour.first");
+        wait_for_value("attempts", &1, || data.rows("attempt"));
+        let wait_ms = data.number(
+            "SELECT d.next_attempt_at_ms - a.started_at_ms FROM delivery d JOIN attempt a ON a.delivery_id = d.id",
+        );
+        assert!(
+            next_s.contains(&(wait_ms / 1_000)),
+            "{wait_ms} ms, not {next_s:?}"
+        );
+        let asked_for = "SELECT count(*) FROM attempt WHERE next_attempt_why = 'retry_after'";
+        assert_eq!(data.number(asked_for), is_asked_for);
+        assert_eq!(count(&data, &webhook, "pending"), 1);
+    }
+}
+
+#[test]
+fn kills_neither_swallow_nor_repeat_what_others_are_told() {
+    const EVENTS: i64 = 240;
+    let receiver = Receiver::new(|request| {
+        let is_good = request.json()["type"] == "tour.good";
+        Answer::Status(if is_good { 200 } else { 500 })
+    });
+    let witness = Receiver::healthy();
+    let (data, tenant, webhook) = one_webhook(&receiver);
+    let watching = data.webhook(&tenant.id, "Watching", &witness.url("/"), &[EXHAUSTED]);
+    let options = options("0s", &[]);
+    let mut server = Server::start(&data, &options);
+    for n in 0..EVENTS {
+        let event = if n % 2 == 0 { "tour.good" } else { "tour.bad" };
+        server.track(&tenant.key, "u", event);
+        if n % 80 == 79 {
+            server.process.kill();
+            server = Server::start(&data, &options);
+        }
+    }
+    wait_at_most(Duration::from_secs(60), "everything to be settled", || {
+        let open = "SELECT count(*) FROM delivery WHERE state = 'pending'";
+        (data.number(open) == 0).then_some(())
+    });
+    assert_eq!(count(&data, &webhook, "failed"), EVENTS / 2);
+    assert_eq!(told(&data, &watching, EXHAUSTED), EVENTS / 2);
+    let about = "SELECT count(DISTINCT json_extract(CAST(m.body AS TEXT), '$.data.delivery.id')) FROM message m
+        WHERE m.type = 'system.delivery_exhausted'";
+    assert_eq!(data.number(about), EVENTS / 2);
+}
