@@ -300,10 +300,7 @@ impl Dispatcher {
     }
 
     fn has_room(&self, class: Class) -> bool {
-        let limits = &self.tools.limits;
-        self.on_their_way < limits.concurrency
-            && self.unfinished < limits.unfinished
-            && self.share.has_room(class)
+        self.unfinished < self.tools.limits.unfinished && self.share.has_room(class)
     }
 
     fn target(&mut self, webhook: WebhookId) -> Option<Arc<Target>> {

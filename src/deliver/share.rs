@@ -49,7 +49,7 @@ impl<T> OfEach<T> {
 /// The attempts on their way by class, and the webhooks that wait for a turn.
 #[derive(Debug)]
 pub(super) struct Share {
-    /// Attempts on their way, in all.
+    /// Scheduled attempts on their way, in all.
     limit: usize,
     on_their_way: OfEach<usize>,
     turns: OfEach<VecDeque<WebhookId>>,
@@ -65,16 +65,17 @@ impl Share {
         }
     }
 
-    /// Whether the parts of the room let an attempt of this class begin. Ailing receivers have half of it;
+    /// Whether the room and its parts let an attempt of this class begin. Ailing receivers have half of it;
     /// together with the unknown ones three quarters, of which a quarter is thus left to be tried for the
-    /// first time, and a quarter is for steady ones only.
+    /// first time, and a quarter is for steady ones only. What people ask for takes nothing of it.
     pub(super) fn has_room(&self, class: Class) -> bool {
         let unproved = self.on_their_way.unknown + self.on_their_way.ailing;
         let is_in_part = unproved < self.limit - self.limit / 4;
+        let has_any = unproved + self.on_their_way.steady < self.limit;
         match class {
-            Class::Steady => true,
-            Class::Unknown => is_in_part,
-            Class::Ailing => is_in_part && self.on_their_way.ailing < self.limit / 2,
+            Class::Steady => has_any,
+            Class::Unknown => has_any && is_in_part,
+            Class::Ailing => has_any && is_in_part && self.on_their_way.ailing < self.limit / 2,
         }
     }
 
@@ -131,6 +132,8 @@ mod tests {
         assert!(!share.has_room(Class::Unknown) && !share.has_room(Class::Ailing));
         share.recount((Class::Ailing, 64), (Class::Ailing, 0));
         assert!(share.has_room(Class::Unknown) && !share.has_room(Class::Ailing));
+        assert_eq!(fill(&mut share, Class::Steady), 128, "all that is left");
+        assert!(!share.has_room(Class::Unknown));
     }
 
     proptest! {

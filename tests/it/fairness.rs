@@ -149,37 +149,47 @@ fn a_webhooks_rate_is_kept_and_a_change_holds_at_once() {
     assert_eq!(receiver.times_by_message().len(), receiver.count());
 }
 
+/// Waits until a receiver that only fails has been probed for a while, and sees that it was left alone between.
+#[track_caller]
+fn wait_for_probes(data: &Data) {
+    let began = || {
+        let connection = data.open();
+        let mut statement = connection
+            .prepare("SELECT started_at_ms FROM attempt ORDER BY started_at_ms")
+            .unwrap();
+        let times = statement.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        times.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let began = wait_until("probes over three seconds", || {
+        let began = began();
+        (began.last()? - began.first()? >= 3_000).then_some(began)
+    });
+    // As many may be on their way when the last failure comes that makes it probing.
+    let volley = BREAKER_FAILURES + CONCURRENCY - 1;
+    // The first probe comes after a second, the others after two and four more, each moved by a fifth.
+    assert!(began.len() <= volley + 3, "{} attempts", began.len());
+    let last = &began[began.len() - 2..];
+    assert!(last[1] - last[0] >= 1_500, "{last:?}");
+}
+
 #[test]
 fn a_dead_endpoint_is_probed_and_gets_everything_once_it_answers() {
     let receiver = Receiver::statuses(&[500]);
     let (data, tenant, webhook) = one_webhook(&receiver);
     let server = Server::start(&data, &schedule("0s,10m,10m"));
-    let started = Instant::now();
     for _ in 0..20 {
         track_batch(&server, &tenant, "Owed", 100);
     }
-    wait_until("the breaker to open", || {
-        (failures(&data, &webhook) >= 10).then_some(())
-    });
-    // The first probe comes after a second, the next one after two more, each less a fifth.
-    let volley = BREAKER_FAILURES + CONCURRENCY;
-    receiver.wait_for(BREAKER_FAILURES + CONCURRENCY + 1);
-    let elapsed = started.elapsed();
-    assert!(elapsed >= Duration::from_millis(800), "{elapsed:?}");
-    assert!(
-        receiver.count() <= volley + 3,
-        "{} attempts",
-        receiver.count()
-    );
+    wait_for_probes(&data);
     assert_eq!(
         data.number("SELECT max(automatic_attempts) FROM delivery"),
         1
     );
 
     receiver.answer(Answer::Status(200));
-    let tried = i64::try_from(receiver.count() + 1).unwrap();
     wait_at_most(Duration::from_secs(40), "everything else to arrive", || {
-        (count(&data, &webhook, "succeeded") >= 2_000 - tried).then_some(())
+        let unsent = "SELECT count(*) FROM delivery WHERE attempts = 0";
+        (data.number(unsent) == 0).then_some(())
     });
     assert_eq!(failures(&data, &webhook), 0);
     assert_eq!(receiver.times_by_message().len(), 2_000);
@@ -210,15 +220,7 @@ fn a_hundred_thousand_due_deliveries_make_no_storm_also_after_a_kill() {
     owe(&data, &webhook, OWED);
     let options = schedule("0s,1h,1h");
     let mut server = Server::start(&data, &options);
-    wait_until("the breaker to open", || {
-        (failures(&data, &webhook) >= 10).then_some(())
-    });
-    receiver.wait_for(BREAKER_FAILURES + CONCURRENCY + 1);
-    assert!(
-        receiver.count() <= BREAKER_FAILURES + 2 * CONCURRENCY,
-        "{}",
-        receiver.count()
-    );
+    wait_for_probes(&data);
     server.process.kill();
     let before = receiver.count();
 
@@ -236,14 +238,15 @@ fn a_hundred_thousand_due_deliveries_make_no_storm_also_after_a_kill() {
         receiver.count() - before
     );
     let resident = resident_kb(&server);
-    assert!(resident < 200_000, "{resident} KB for what is in the file");
+    println!("{resident} KB with {OWED} deliveries due");
+    assert!(resident < 100_000, "{resident} KB for what is in the file");
 
     receiver.answer(Answer::Status(200));
     wait_at_most(Duration::from_secs(30), "what is owed to flow", || {
         (count(&data, &webhook, "succeeded") >= 3_000).then_some(())
     });
     let resident = resident_kb(&server);
-    assert!(resident < 200_000, "{resident} KB while it flows");
+    assert!(resident < 100_000, "{resident} KB while it flows");
     assert!(data.number("SELECT max(attempts) FROM delivery WHERE state = 'succeeded'") <= 2);
 }
 
