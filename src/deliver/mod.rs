@@ -6,15 +6,20 @@
 mod answer;
 pub mod attempt;
 mod backlog;
+mod books;
 pub mod connect;
 pub mod connections;
 mod dispatcher;
+mod health;
 mod lane;
 mod listing;
+mod notices;
 mod record;
 pub mod replays;
 mod request;
+mod restraint;
 pub mod sender;
+mod share;
 mod tasks;
 mod timers;
 
