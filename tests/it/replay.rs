@@ -2,6 +2,7 @@
 //! what a person takes back: deliveries that are cancelled, payloads that are expunged.
 
 use crate::support::data::{MadeWebhook, event_number};
+use crate::support::owing::set_ordered;
 use crate::support::page::Page;
 use crate::support::receiver::Request;
 use crate::support::server::track_body;
@@ -515,6 +516,49 @@ fn a_cancelled_delivery_is_not_sent_from_memory() {
         .map(|request| request.json()["type"].as_str().unwrap().to_owned())
         .collect();
     assert!(!names.contains("Event 11"), "{names:?}");
+}
+
+#[test]
+fn cancelling_what_blocks_a_strict_order_lets_the_next_go() {
+    let receiver = Receiver::new(|request| {
+        let is_bad = request.body_text().contains("Blocking");
+        Answer::Status(if is_bad { 500 } else { 200 })
+    });
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.member(&tenant.id, "ann@example.com", "owner");
+    let webhook = data.webhook(&tenant.id, "Orders", &receiver.url("/"), &["*"]);
+    set_ordered(&data, &webhook, true);
+    let options = Options {
+        retry_schedule: "0s,1h".to_owned(),
+        ..Options::default()
+    };
+    let server = Server::start(&data, &options);
+    let past = Past {
+        data,
+        tenant,
+        webhook,
+        server,
+        options,
+    };
+    let blocking = past.track("Blocking");
+    let next = past.track("Next");
+    wait_for_value("attempts", &1, || {
+        past.data.deliveries(&blocking)[0].attempts
+    });
+    assert_eq!(past.data.deliveries(&next)[0].attempts, 0);
+    let cancel = format!("{}/cancel", past.delivery_path(&blocking));
+    past.ann().submit(&cancel, &[]);
+    past.wait_for("succeeded", 1);
+    assert_eq!(past.data.deliveries(&next)[0].state, "succeeded");
+    assert_eq!(past.data.deliveries(&blocking)[0].state, "cancelled");
+    // What is sent again to such a webhook goes through its order as well.
+    let event = past.track("Next");
+    past.wait_for("succeeded", 2);
+    let page = past.path(&format!("events/{event}/resend"));
+    past.ann()
+        .submit(&page, &[("webhook", past.webhook.id.as_str())]);
+    wait_for_value("attempts", &2, || past.data.deliveries(&event)[0].attempts);
 }
 
 // RESENDING ---------------------------------------------------------------------------------
