@@ -6,14 +6,19 @@
 mod answer;
 pub mod attempt;
 mod backlog;
+mod books;
 pub mod connect;
 pub mod connections;
 mod dispatcher;
+mod health;
 mod lane;
 mod listing;
+mod notices;
 mod record;
 mod request;
+mod restraint;
 pub mod sender;
+mod share;
 mod tasks;
 mod timers;
 

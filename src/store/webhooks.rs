@@ -53,6 +53,7 @@ fn known(row: &Row<'_>, vault: &Vault) -> Result<Webhook> {
     Ok(Webhook {
         id,
         workspace: row.get("workspace_id")?,
+        changed_at_ms: row.get("updated_at_ms")?,
         state: word(row, "state", WebhookState::parse)?,
         settings: WebhookSettings {
             name: row.get("name")?,
@@ -257,6 +258,20 @@ pub fn set_state(
         params![workspace, id, state.as_str(), now_ms],
     )?;
     found(changed)
+}
+
+/// Stops a webhook that sends, for a reason that people are shown; says whether it did send. What that means
+/// for what it is owed is `deliveries`' to say.
+///
+/// # Errors
+/// When the file refuses.
+pub fn disable(connection: &Connection, id: WebhookId, reason: &str, now_ms: i64) -> Result<bool> {
+    let changed = connection.execute(
+        "UPDATE webhook SET state = 'disabled', state_reason = ?2, updated_at_ms = ?3
+         WHERE id = ?1 AND state = 'active' AND deleted_at_ms IS NULL",
+        params![id, reason, now_ms],
+    )?;
+    Ok(changed == 1)
 }
 
 /// Takes a webhook away. Its history stays readable until retention sweeps it.
