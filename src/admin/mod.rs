@@ -49,7 +49,7 @@ use answer::missing;
 /// Adds the pages to an app.
 ///
 /// The app must hold, each in `web::Data`: `Writer`, `Readers`, `CatalogHandle`, `IdGenerator`,
-/// `Vault`, `AttemptRequests`, [`Settings`], [`SetupToken`] and one [`Gate`] for all its workers.
+/// `Vault`, `AttemptRequests`, `UrlChecker`, [`Settings`], [`SetupToken`] and one [`Gate`] for all its workers.
 pub fn configure(cfg: &mut web::ServiceConfig) {
     cfg.service(resource("/static/{name:[a-zA-Z0-9._-]+}").route(get().to(assets::serve)));
     // The guard keeps this scope from swallowing paths that are not pages.

@@ -186,7 +186,11 @@ fn refused(address: SocketAddr, e: &io::Error) -> ConnectError {
     }
 }
 
-async fn resolve(
+/// What a host resolves to; an address resolves to itself.
+///
+/// # Errors
+/// [`ErrorClass::Dns`].
+pub(super) async fn resolve(
     host: &str,
     port: u16,
     lookups: Arc<Semaphore>,

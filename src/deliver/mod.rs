@@ -5,6 +5,7 @@
 
 pub mod attempt;
 mod backlog;
+pub mod check;
 pub mod connect;
 pub mod connections;
 mod dispatcher;

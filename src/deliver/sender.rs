@@ -260,7 +260,10 @@ fn status_error(status: StatusCode, headers: &HeaderMap) -> Option<(ErrorClass, 
     Some((class, detail))
 }
 
-fn classify(error: &(dyn std::error::Error + 'static)) -> (ErrorClass, String, Option<Arc<str>>) {
+/// Why a connection or an exchange failed: the class, what exactly was met, and the address.
+pub(super) fn classify(
+    error: &(dyn std::error::Error + 'static),
+) -> (ErrorClass, String, Option<Arc<str>>) {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let mut deepest = error.to_string();
     while let Some(error) = cause {

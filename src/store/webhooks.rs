@@ -8,7 +8,7 @@ use crate::webhook::{
     Credentials, CustomHeader, Format, RetiredKey, Signing, SigningKey, Webhook, WebhookSettings,
     WebhookState,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -259,7 +259,21 @@ pub fn set_state(
     found(changed)
 }
 
-/// Takes a webhook away. Its history stays readable until retention sweeps it.
+/// Forgets keys that were replaced and whose time is over at `now_ms` (Unix milliseconds): nothing is signed
+/// with them any more.
+///
+/// # Errors
+/// When the file refuses.
+pub fn forget_retired_keys(connection: &Connection, now_ms: i64) -> Result<()> {
+    connection.execute(
+        "UPDATE webhook SET previous_signing = NULL, previous_secret_sealed = NULL, previous_until_ms = NULL
+         WHERE previous_until_ms <= ?1",
+        [now_ms],
+    )?;
+    Ok(())
+}
+
+/// Takes a webhook away, and its secrets at once. Its history stays readable until retention sweeps it.
 ///
 /// # Errors
 /// [`crate::error::Kind::NotFound`] when it is not there, or deleted already.
@@ -270,7 +284,9 @@ pub fn delete(
     now_ms: i64,
 ) -> Result<()> {
     let changed = connection.execute(
-        "UPDATE webhook SET deleted_at_ms = ?3 WHERE workspace_id = ?1 AND id = ?2 AND deleted_at_ms IS NULL",
+        "UPDATE webhook SET deleted_at_ms = ?3, secret_sealed = x'', headers_sealed = NULL, credentials_sealed = NULL,
+            previous_signing = NULL, previous_secret_sealed = NULL, previous_until_ms = NULL
+         WHERE workspace_id = ?1 AND id = ?2 AND deleted_at_ms IS NULL",
         params![workspace, id, now_ms],
     )?;
     found(changed)
@@ -376,4 +392,32 @@ pub fn get(
         Some(row) => webhook_row(row, vault),
         None => Err(Error::not_found("webhook")),
     }
+}
+
+/// A webhook whose attempts fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failing {
+    /// Attempts that failed in a row.
+    pub failures: i64,
+    /// When the first of them ended, Unix milliseconds.
+    pub since_ms: i64,
+}
+
+/// How many attempts of a webhook have failed since the last that succeeded; `None` while none has.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn failing(connection: &Connection, id: WebhookId) -> Result<Option<Failing>> {
+    let failing = |row: &Row<'_>| {
+        Ok(Failing {
+            failures: row.get("failures")?,
+            since_ms: row.get("failing_since_ms")?,
+        })
+    };
+    Ok(connection
+        .prepare_cached(
+            "SELECT failures, failing_since_ms FROM webhook_health WHERE webhook_id = ?1 AND failing_since_ms IS NOT NULL",
+        )?
+        .query_row([id], failing)
+        .optional()?)
 }

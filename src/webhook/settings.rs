@@ -102,6 +102,13 @@ pub struct SigningKey {
     pub secret: WebhookSecret,
 }
 
+impl SigningKey {
+    /// What the receiver verifies with, as people copy it.
+    pub fn reveal(&self) -> String {
+        self.secret.reveal()
+    }
+}
+
 /// The key before the last one, which signs as well for a while, so that receivers can change over.
 #[derive(Debug, Clone)]
 pub struct RetiredKey {
