@@ -56,7 +56,7 @@ pub fn create_webhook(
     )?;
     Ok(CreatedWebhook {
         id: webhook.id,
-        secret: webhook.key.reveal(),
+        secret: webhook.key.reveal()?,
     })
 }
 
@@ -138,7 +138,7 @@ pub fn rotate_key(
         Some(json!({"signing": before.key.signing.as_str()})),
         Some(json!({"signing": signing.as_str(), "key_before_signs_until": until})),
     )?;
-    Ok(key.reveal())
+    key.reveal()
 }
 
 /// Signs with the newest key alone from now on. Where that is so already, nothing changes.

@@ -5,6 +5,7 @@ use super::headers::CustomHeader;
 use super::pattern::Pattern;
 use super::target::Credentials;
 use crate::delivery::RetrySchedule;
+use crate::error::Result;
 use crate::secret::WebhookSecret;
 use std::sync::Arc;
 use url::Url;
@@ -104,8 +105,11 @@ pub struct SigningKey {
 
 impl SigningKey {
     /// What the receiver verifies with, as people copy it.
-    pub fn reveal(&self) -> String {
-        self.secret.reveal()
+    ///
+    /// # Errors
+    /// When it is no key of its kind, which only a damaged file can bring about.
+    pub fn reveal(&self) -> Result<String> {
+        Ok(self.secret.reveal())
     }
 }
 
