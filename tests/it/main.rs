@@ -28,3 +28,4 @@ mod snippet;
 mod sources;
 mod stripe;
 mod support;
+mod webhooks;
