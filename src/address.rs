@@ -155,6 +155,95 @@ mod tests {
         }
     }
 
+    /// The list of webhooks.md, word for word, without the forms that are judged by the IPv4 inside.
+    const LISTED: [&str; 27] = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "168.63.129.16/32",
+        "::/8",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "2001::/23",
+        "2001:db8::/32",
+        "3fff::/20",
+        "5f00::/16",
+        "fc00::/7",
+        "fe80::/10",
+        "fec0::/10",
+        "ff00::/8",
+    ];
+
+    /// The address before or after one, if there is any.
+    fn beside(address: IpAddr, step: i128) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(v4) => {
+                let bits = i128::from(v4.to_bits()) + step;
+                Some(Ipv4Addr::from_bits(u32::try_from(bits).ok()?).into())
+            }
+            IpAddr::V6(v6) => {
+                let bits = if step < 0 {
+                    v6.to_bits().checked_sub(1)
+                } else {
+                    v6.to_bits().checked_add(1)
+                };
+                Some(Ipv6Addr::from_bits(bits?).into())
+            }
+        }
+    }
+
+    #[test]
+    fn every_listed_range_ends_where_it_says() {
+        let listed = LISTED.map(|net| net.parse::<IpNet>().unwrap());
+        for net in listed {
+            let (first, last) = (net.network(), net.broadcast());
+            for inside in [first, last] {
+                assert!(!may_dial(inside, &[]), "{inside} of {net}");
+                let plain = [IpNet::from(inside)];
+                assert!(may_dial(inside, &plain), "{inside} can be opened");
+            }
+            let outside = [(first, -1), (last, 1)].map(|(end, step)| beside(end, step));
+            for outside in outside.into_iter().flatten() {
+                let is_listed = listed.iter().any(|other| other.contains(&outside));
+                assert_eq!(may_dial(outside, &[]), !is_listed, "{outside} beside {net}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_listed_ipv4_range_is_refused_inside_ipv6_too() {
+        for net in LISTED.map(|net| net.parse::<IpNet>().unwrap()) {
+            let (IpAddr::V4(first), IpAddr::V4(last)) = (net.network(), net.broadcast()) else {
+                continue;
+            };
+            for v4 in [first, last] {
+                let bits = u128::from(v4.to_bits());
+                let [high, low] = [v4.to_bits() >> 16, v4.to_bits() & 0xffff];
+                for spelling in [
+                    Ipv6Addr::from_bits(0xffff_0000_0000 | bits).to_string(),
+                    Ipv6Addr::from_bits(bits).to_string(),
+                    format!("64:ff9b::{v4}"),
+                    format!("2002:{high:x}:{low:x}::"),
+                    format!("2002:{high:x}:{low:x}:ffff::1"),
+                ] {
+                    assert!(!dials(&spelling), "{spelling} for {v4}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn public_addresses_pass() {
         for public in [
@@ -187,6 +276,18 @@ mod tests {
             "http://2130706433/",
             "http://0x7f.1/",
             "http://0177.0.0.1/",
+            "http://017700000001/",
+            "http://0x7f000001/",
+            "http://0X7F.0x0.0x0.0x1/",
+            "http://127.1/",
+            "http://127.0.1/",
+            "http://127.0.0.1./",
+            "http://%31%32%37.0.0.1/",
+            "http://\u{ff11}27.0.0.1/",
+            "http://example.com@127.0.0.1/",
+            "http://example.com:80@127.1:8080/",
+            "http:\\\\127.0.0.1\\",
+            "http://LOCALHOST/",
             "http://localhost/",
             "http://localhost./",
             "http://box.localhost:8080/",
@@ -194,7 +295,13 @@ mod tests {
             assert_eq!(says(url), Some(Ipv4Addr::LOCALHOST.into()), "{url}");
         }
         assert_eq!(says("http://[::1]/"), Some(Ipv6Addr::LOCALHOST.into()));
-        assert_eq!(says("http://example.com/"), None);
+        let inside = ["http://[::ffff:127.0.0.1]/", "http://[::FFFF:7f00:1]/"];
+        for mapped in inside.map(says) {
+            assert!(!may_dial(mapped.unwrap(), &[]));
+        }
+        for elsewhere in ["http://example.com/", "http://127.0.0.1@example.com/"] {
+            assert_eq!(says(elsewhere), None, "{elsewhere}");
+        }
     }
 
     #[test]

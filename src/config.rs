@@ -138,6 +138,9 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     pub allow_target: Vec<IpNet>,
+    /// Send webhooks to https: URLs only
+    #[arg(long, env = "PILLARBOX_REQUIRE_HTTPS")]
+    pub require_https: bool,
     /// A proxy whose X-Forwarded-For names the client, such as 127.0.0.1/32; may be repeated
     #[arg(
         long,
@@ -183,6 +186,7 @@ impl ServeOptions {
             } else {
                 self.trusted_proxy
             },
+            require_https: self.require_https || other.require_https,
             insecure_http: self.insecure_http || other.insecure_http,
             retry_schedule: self.retry_schedule.or(other.retry_schedule),
             keep_events: self.keep_events.or(other.keep_events),
@@ -251,6 +255,8 @@ struct FileOptions {
     public_url: Option<Url>,
     #[serde(alias = "allow_target", default)]
     allow_target: Vec<IpNet>,
+    #[serde(alias = "require_https", default)]
+    require_https: bool,
     #[serde(alias = "trusted_proxy", default)]
     trusted_proxy: Vec<IpNet>,
     #[serde(alias = "insecure_http", default)]
@@ -282,6 +288,7 @@ impl FileOptions {
             listen: self.listen,
             public_url: self.public_url,
             allow_target: self.allow_target,
+            require_https: self.require_https,
             trusted_proxy: self.trusted_proxy,
             insecure_http: self.insecure_http,
             retry_schedule: parsed("retry-schedule", self.retry_schedule, parse_schedule)?,
@@ -313,6 +320,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Private networks that webhooks may be sent to.
     pub allow_target: Vec<IpNet>,
+    /// Whether webhooks are sent to https: URLs only.
+    pub require_https: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxy: Vec<IpNet>,
     /// Whether people may sign in over plain http on more than this machine.
@@ -347,6 +356,7 @@ impl Config {
             listen,
             public_url: options.public_url.map(checked_public_url).transpose()?,
             allow_target: options.allow_target,
+            require_https: options.require_https,
             trusted_proxy: options.trusted_proxy,
             insecure_http: options.insecure_http,
             retry_schedule: options.retry_schedule.unwrap_or_default(),
@@ -430,6 +440,7 @@ impl Config {
             connect: ConnectRules {
                 timeout: CONNECT_TIMEOUT,
                 allowed: self.allow_target.clone().into(),
+                requires_https: self.require_https,
             },
             idle: IDLE_CONNECTIONS,
             idle_timeout: IDLE_CONNECTION_TIMEOUT,

@@ -6,7 +6,7 @@ use crate::delivery::{DeliveryState, Standing};
 use crate::error::{Error, Result};
 use crate::event::StoredEvent;
 use crate::id::{EventId, IdGenerator, MessageId, WorkspaceId};
-use crate::message::{self, MessageSource, Notice};
+use crate::message::{self, MessageSource, Notice, NoticeOf};
 use crate::store::catalog::Catalog;
 use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
 use crate::webhook::{Format, WebhookState};
@@ -37,7 +37,7 @@ pub fn owe(
         let name = catalog.source_name(id)?;
         Some(MessageSource { id, name })
     });
-    let body = |format| message::body(format, stored, source);
+    let body = |format, _| message::body(format, stored, source);
     owe_all(connection, catalog, ids, &about, body, fresh)
 }
 
@@ -59,7 +59,8 @@ pub fn announce(
         event_type: notice.event_type,
         at_ms: notice.at_ms,
     };
-    let body = |format| message::notice_body(format, notice);
+    let body =
+        |format, message| message::notice_body(format, notice, NoticeOf { workspace, message });
     let mut fresh = Vec::new();
     owe_all(connection, catalog, ids, &about, body, &mut fresh)?;
     Ok(fresh)
@@ -78,7 +79,7 @@ fn owe_all(
     catalog: &Catalog,
     ids: &IdGenerator,
     about: &About<'_>,
-    body: impl Fn(Format) -> serde_json::Result<Vec<u8>>,
+    body: impl Fn(Format, MessageId) -> serde_json::Result<Vec<u8>>,
     fresh: &mut Vec<OwedDelivery>,
 ) -> Result<()> {
     let mut messages: Vec<(Format, MessageId, Bytes)> = Vec::new();
@@ -95,8 +96,9 @@ fn owe_all(
         let (message, body) = match known {
             Some((_, message, body)) => (*message, body.clone()),
             None => {
-                let body = Bytes::from(body(wanted).map_err(Error::internal)?);
-                let message = insert_message(connection, ids, about, &body)?;
+                let message = ids.next(about.at_ms);
+                let body = Bytes::from(body(wanted, message).map_err(Error::internal)?);
+                insert_message(connection, message, about, &body)?;
                 messages.push((wanted, message, body.clone()));
                 (message, body)
             }
@@ -131,18 +133,19 @@ fn owe_all(
 }
 
 /// The `data` of what is to be sent, as the standard format has it.
-fn data_of(body: impl Fn(Format) -> serde_json::Result<Vec<u8>>) -> Option<Value> {
-    let mut message: Value = serde_json::from_slice(&body(Format::Standard).ok()?).ok()?;
+fn data_of(body: impl Fn(Format, MessageId) -> serde_json::Result<Vec<u8>>) -> Option<Value> {
+    // The message's id stands in no `data`.
+    let body = body(Format::Standard, MessageId::from_i64(0)).ok()?;
+    let mut message: Value = serde_json::from_slice(&body).ok()?;
     message.get_mut("data").map(Value::take)
 }
 
 fn insert_message(
     connection: &Connection,
-    ids: &IdGenerator,
+    id: MessageId,
     about: &About<'_>,
     body: &[u8],
-) -> Result<MessageId> {
-    let id = ids.next(about.at_ms);
+) -> Result<()> {
     let message = NewMessage {
         id,
         workspace: about.workspace,
@@ -150,6 +153,5 @@ fn insert_message(
         event_type: about.event_type,
         body,
     };
-    deliveries::insert_message(connection, &message)?;
-    Ok(id)
+    deliveries::insert_message(connection, &message)
 }

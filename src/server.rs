@@ -230,6 +230,7 @@ fn settings(config: &Config, public_url: &Url, address: SocketAddr) -> admin::Se
         listens_on_network: !address.ip().is_loopback(),
         trusted_proxies: config.trusted_proxy.clone(),
         allowed_targets: config.allow_target.clone(),
+        requires_https: config.require_https,
         attempts: config.retry_schedule.attempts(),
         keep_deliveries_ms: config.keep().deliveries_ms,
     }

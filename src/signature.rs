@@ -1,14 +1,23 @@
-//! Signatures. What leaves: Standard Webhooks 1.0.0, `v1,` and base64 of HMAC-SHA256 over
-//! `{id}.{timestamp}.{body}`. What arrives: hex HMAC-SHA256, compared in constant time.
+//! Signatures. What leaves: Standard Webhooks 1.0.0, `v1,` and base64 of HMAC-SHA256, or `v1a,` and base64 of
+//! Ed25519, over `{id}.{timestamp}.{body}`. What arrives: hex HMAC-SHA256, compared in constant time.
 
+use crate::error::{Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use sha2::Sha256;
 
-/// A keyed signer: the key is expanded once and the state cloned for every attempt.
-#[derive(Clone)]
-pub struct Signer(Hmac<Sha256>);
+/// What every public key begins with (Standard Webhooks, "Asymmetric signatures").
+pub const PUBLIC_KEY_PREFIX: &str = "whpk_";
+
+/// A keyed signer: the key is expanded once, and used for every attempt.
+pub enum Signer {
+    /// `v1`: HMAC-SHA256.
+    Hmac(Hmac<Sha256>),
+    /// `v1a`: Ed25519.
+    Ed25519(Box<Ed25519KeyPair>),
+}
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -17,24 +26,53 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// A signer with the secret's decoded bytes.
+    /// Signs with the secret's decoded bytes.
     ///
     /// # Errors
     /// HMAC takes a key of any length, so never in practice.
-    pub fn new(key: &[u8]) -> Result<Self, hmac::digest::InvalidLength> {
-        Hmac::<Sha256>::new_from_slice(key).map(Self)
+    pub fn hmac(key: &[u8]) -> Result<Self> {
+        let mac = Hmac::<Sha256>::new_from_slice(key).map_err(Error::internal)?;
+        Ok(Self::Hmac(mac))
     }
 
-    /// The value of `webhook-signature` for the message `id` sent at `timestamp_s` (Unix seconds).
-    pub fn sign(&self, id: &str, timestamp_s: i64, body: &[u8]) -> String {
-        let mut mac = self.0.clone();
-        mac.update(id.as_bytes());
-        mac.update(b".");
-        mac.update(timestamp_s.to_string().as_bytes());
-        mac.update(b".");
-        mac.update(body);
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+    /// Signs with the key pair of a seed.
+    ///
+    /// # Errors
+    /// When the seed has not 32 bytes.
+    pub fn ed25519(seed: &[u8]) -> Result<Self> {
+        Ok(Self::Ed25519(Box::new(key_pair(seed)?)))
     }
+
+    /// The signature, with its version before it, of the message `id` sent at `timestamp_s` (Unix seconds).
+    pub fn sign(&self, id: &str, timestamp_s: i64, body: &[u8]) -> String {
+        let timestamp = timestamp_s.to_string();
+        let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+        match self {
+            Self::Hmac(expanded) => {
+                let mut mac = expanded.clone();
+                parts.iter().for_each(|part| mac.update(part));
+                format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+            }
+            Self::Ed25519(pair) => {
+                format!("v1a,{}", STANDARD.encode(pair.sign(&parts.concat())))
+            }
+        }
+    }
+}
+
+/// The public key of an Ed25519 seed, as people copy it: `whpk_` and base64.
+///
+/// # Errors
+/// When the seed has not 32 bytes.
+pub fn public_key(seed: &[u8]) -> Result<String> {
+    let pair = key_pair(seed)?;
+    let encoded = STANDARD.encode(pair.public_key());
+    Ok(format!("{PUBLIC_KEY_PREFIX}{encoded}"))
+}
+
+fn key_pair(seed: &[u8]) -> Result<Ed25519KeyPair> {
+    Ed25519KeyPair::from_seed_unchecked(seed)
+        .map_err(|e| Error::internal(anyhow::anyhow!("an Ed25519 seed is no key: {e}")))
 }
 
 /// Whether `hex` is the lower-case hex HMAC-SHA256 of the `parts`, one behind the other, under `key`:
@@ -78,12 +116,57 @@ mod tests {
     #[test]
     fn the_published_vector_comes_out() {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signature = Signer::new(&key).unwrap().sign(
+        let signature = Signer::hmac(&key).unwrap().sign(
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             1_614_265_330,
             br#"{"test": 2432232314}"#,
         );
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn the_official_verifier_takes_what_is_fresh_and_refuses_what_is_six_minutes_old() {
+        let now_s = crate::time::now_ms() / 1_000;
+        let secret = STANDARD.encode([7; 32]);
+        let verifier = standardwebhooks::Webhook::new(&secret).unwrap();
+        let signer = Signer::hmac(&[7; 32]).unwrap();
+        let is_taken = |timestamp_s: i64| {
+            let mut headers = hyper::HeaderMap::new();
+            headers.insert("webhook-id", "msg_1".parse().unwrap());
+            headers.insert("webhook-timestamp", timestamp_s.into());
+            let signature = signer.sign("msg_1", timestamp_s, b"{}");
+            headers.insert("webhook-signature", signature.parse().unwrap());
+            verifier.verify(b"{}", &headers).is_ok()
+        };
+        assert!(is_taken(now_s) && is_taken(now_s - 240));
+        assert!(!is_taken(now_s - 360) && !is_taken(now_s + 360));
+    }
+
+    /// The vector of the asymmetric scheme that implementations of Standard Webhooks share.
+    #[test]
+    fn the_published_asymmetric_vector_comes_out() {
+        let seed = STANDARD
+            .decode("6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=")
+            .unwrap();
+        let signature = Signer::ed25519(&seed).unwrap().sign(
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(
+            signature,
+            "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+        );
+        assert_eq!(
+            public_key(&seed).unwrap(),
+            "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+        );
+    }
+
+    #[test]
+    fn a_seed_of_another_length_is_no_key() {
+        assert!(Signer::ed25519(&[7; 31]).is_err());
+        assert!(public_key(&[7; 64]).is_err());
     }
 
     /// Test case 2 of RFC 4231.

@@ -333,9 +333,12 @@ fn attempt_view(attempt: AttemptRow, now_ms: i64) -> AttemptView {
             .address
             .unwrap_or_else(|| "none was dialled".to_owned()),
         trigger: attempt.trigger,
-        cause: attempt
-            .error
-            .map(|(class, detail)| (class.explanation(), detail)),
+        cause: attempt.error.map(|(class, detail)| {
+            (
+                class.explain(attempt.response.as_ref().map(|r| r.status)),
+                detail,
+            )
+        }),
         headers: attempt.request_headers.pairs(),
         response: attempt.response.map(|response| ResponseView {
             status: response.status,

@@ -13,6 +13,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Networks that webhooks may reach although they are private.
     pub allowed_targets: Vec<ipnet::IpNet>,
+    /// Whether webhooks may be sent to https: URLs only.
+    pub requires_https: bool,
     /// Automatic attempts that the schedule gives a delivery.
     pub attempts: usize,
     /// Settled deliveries are kept for this long, milliseconds.
@@ -50,6 +52,7 @@ mod tests {
                 listens_on_network,
                 trusted_proxies: Vec::new(),
                 allowed_targets: Vec::new(),
+                requires_https: false,
                 attempts: 10,
                 keep_deliveries_ms: 1,
             }

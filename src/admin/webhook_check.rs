@@ -6,7 +6,7 @@ use super::view::When;
 use crate::address;
 use crate::deliver::check::{Judged, KnownCertificate, MAX_ADDRESSES, Reached, Unreached, Verdict};
 use crate::error::{Error, FieldError, Result};
-use crate::webhook::{WebhookInput, WebhookSettings};
+use crate::webhook::{WebhookInput, WebhookSettings, must_be_https};
 
 /// Checks what was written, and the address as far as it can be judged without asking a resolver:
 /// a webhook that could never be sent to is better refused now than found out later.
@@ -19,22 +19,26 @@ pub(super) fn check(
     settings: &Settings,
 ) -> Result<WebhookSettings> {
     let checked = input.check(before);
-    let Some(blocked) = blocked_literal(&input.url, settings) else {
-        return checked;
+    let mut refused: Vec<FieldError> = match &checked {
+        Ok(_) => Vec::new(),
+        Err(e) if e.field_errors().is_empty() => return checked,
+        Err(e) => e.field_errors().to_vec(),
     };
-    match checked {
-        Ok(_) => Err(Error::fields(vec![blocked])),
-        Err(e) if e.field_errors().is_empty() => Err(e),
-        Err(e) => {
-            let mut refused = e.field_errors().to_vec();
-            refused.push(blocked);
-            Err(Error::fields(refused))
-        }
+    refused.extend(blocked_literal(&input.url, settings));
+    if settings.requires_https
+        && let Err(e) = must_be_https(&input.url)
+    {
+        refused.extend(e.field_errors().to_vec());
+    }
+    if refused.is_empty() {
+        checked
+    } else {
+        Err(Error::fields(refused))
     }
 }
 
 /// The refusal of a URL that says itself that it may not be dialled.
-pub(super) fn blocked_literal(url: &str, settings: &Settings) -> Option<FieldError> {
+fn blocked_literal(url: &str, settings: &Settings) -> Option<FieldError> {
     let url = url::Url::parse(url.trim()).ok()?;
     let address = address::literal(&url.host()?)?;
     if address::may_dial(address, &settings.allowed_targets) {
@@ -127,7 +131,10 @@ fn forbidden(judged: &Judged) -> Option<Finding> {
 }
 
 fn of_connection(reached: &Reached, now_ms: i64) -> Vec<Finding> {
-    let address = reached.address.map(|address| format!(" to {address}"));
+    let address = reached
+        .address
+        .as_ref()
+        .map(|address| format!(" to {address}"));
     let connected = good(format!(
         "A connection{} came about.",
         address.unwrap_or_default()
@@ -176,6 +183,7 @@ mod tests {
             listens_on_network: false,
             trusted_proxies: Vec::new(),
             allowed_targets: Vec::new(),
+            requires_https: false,
             attempts: 10,
             keep_deliveries_ms: 1,
         };
@@ -201,6 +209,11 @@ mod tests {
         assert!(check(&input_to("https://example.com/hook"), None, &settings).is_ok());
         settings.allowed_targets = vec!["127.0.0.0/8".parse().unwrap()];
         assert!(check(&input_to("http://localhost:9000/hook"), None, &settings).is_ok());
+        settings.requires_https = true;
+        let refusal = check(&input_to("http://example.com/hook"), None, &settings).unwrap_err();
+        assert_eq!(refusal.code(), "insecure_url");
+        assert!(refusal.message().contains("--require-https"));
+        assert!(check(&input_to("https://example.com/hook"), None, &settings).is_ok());
     }
 
     fn said(verdict: &Verdict) -> Vec<(bool, String)> {

@@ -85,7 +85,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Member(command)) => member::run(&cli.which, command),
         Some(Command::Source(command)) => source::run(&cli.which, command),
         Some(Command::Key(command)) => key::run(&cli.which, command),
-        Some(Command::Webhook(command)) => webhook::run(&cli.which, command),
+        Some(Command::Webhook(command)) => webhook::run(&cli.which, cli.serve, command),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `pillarbox webhook create`.
 
 use super::beside::{change, print};
-use crate::config::BoxOptions;
+use crate::config::{BoxOptions, Config, ServeOptions};
 use crate::manage;
 use crate::store::workspaces::find_workspace;
-use crate::webhook::{Format, Signing, WebhookInput};
+use crate::webhook::{Format, Signing, WebhookInput, must_be_https};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ pub(super) struct Create {
     /// Event types: whole names, families such as tour.*, or * for all; may be repeated
     #[arg(long = "event", required = true, num_args = 1.., value_name = "PATTERN")]
     events: Vec<String>,
-    /// The shape of the bodies: standard
+    /// The shape of the bodies: standard, jimo or cloudevents
     #[arg(long, default_value = "standard", value_parser = parse_format)]
     format: Format,
     /// A condition on what is sent, such as 'properties.plan = "pro"'; may be repeated, and all of them must hold
@@ -80,8 +80,13 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn run(
     which: &BoxOptions,
+    serve: ServeOptions,
     Command::Create(create): Command,
 ) -> anyhow::Result<ExitCode> {
+    // As the server beside it would refuse it.
+    if Config::load(which, serve)?.require_https {
+        must_be_https(&create.url)?;
+    }
     let input = WebhookInput {
         name: create.name,
         url: create.url,

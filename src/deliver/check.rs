@@ -2,22 +2,19 @@
 //! dialled, and whether a connection and TLS come about. Over the connector that deliveries use, so that it
 //! reaches nothing that they do not; sends no request, and dials nothing where any address is forbidden.
 
-use super::connect::{self, ConnectRules, Dialled, DialledAddress, TlsConnector};
-use super::sender;
+use super::connect::{ConnectError, ConnectRules, Connector, Progress, Stream};
 use crate::address::{allowing_flag, may_dial};
 use crate::delivery::ErrorClass;
 use crate::error::{Error, Kind, Result};
 use hyper::Uri;
 use hyper_rustls::MaybeHttpsStream;
-use hyper_util::client::legacy::connect::Connection as _;
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tower_service::Service as _;
-use url::{Position, Url};
+use url::Url;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
@@ -31,10 +28,8 @@ pub const MAX_ADDRESSES: usize = 8;
 /// Checks URLs.
 #[derive(Debug)]
 pub struct UrlChecker {
-    connector: TlsConnector,
+    connector: Connector,
     allowed: Arc<[IpNet]>,
-    /// Names that are looked up at once; whoever asked may have given up long before one comes back.
-    lookups: Arc<Semaphore>,
     checks: Semaphore,
 }
 
@@ -62,7 +57,7 @@ pub struct Judged {
 #[derive(Debug)]
 pub struct Reached {
     /// What was dialled.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Arc<str>>,
     /// The certificate, where the URL says https.
     pub certificate: Option<KnownCertificate>,
 }
@@ -83,6 +78,15 @@ pub struct Unreached {
     pub detail: String,
 }
 
+impl From<ConnectError> for Unreached {
+    fn from(e: ConnectError) -> Self {
+        Self {
+            class: e.class,
+            detail: e.detail,
+        }
+    }
+}
+
 impl UrlChecker {
     /// A checker with the rules of deliveries.
     ///
@@ -91,8 +95,7 @@ impl UrlChecker {
     pub fn new(rules: ConnectRules) -> anyhow::Result<Self> {
         Ok(Self {
             allowed: Arc::clone(&rules.allowed),
-            connector: connect::connector(rules)?,
-            lookups: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
+            connector: Connector::new(rules)?,
             checks: Semaphore::new(CHECKS_AT_ONCE),
         })
     }
@@ -126,13 +129,15 @@ impl UrlChecker {
 
     async fn look(&self, url: &Url, port: u16, verdict: &mut Verdict) {
         let host = url.host_str().unwrap_or("");
-        match connect::resolve(host, port, Arc::clone(&self.lookups)).await {
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
+        let mut progress = Progress::default();
+        match self.connector.addresses(bare, port, &mut progress).await {
             Ok(addresses) => verdict.addresses = self.judge(&addresses),
             Err(e) => {
-                verdict.connection = Err(Unreached {
-                    class: e.class,
-                    detail: e.detail,
-                });
+                verdict.connection = Err(e.into());
                 return;
             }
         }
@@ -158,37 +163,30 @@ impl UrlChecker {
     }
 
     async fn dial(&self, url: &Url) -> std::result::Result<Reached, Unreached> {
-        let uri: Uri = url[..Position::BeforePath].parse().map_err(|e| Unreached {
+        // Without what else stands in it: of a user name and password nothing is needed here.
+        let origin = url.origin().ascii_serialization();
+        let uri: Uri = origin.parse().map_err(|e| Unreached {
             class: ErrorClass::Request,
             detail: format!("{e}"),
         })?;
-        match self.connector.clone().call(uri).await {
-            Ok(stream) => Ok(reached(&stream)),
-            Err(e) => {
-                let (class, detail, _) = sender::classify(&*e);
-                Err(Unreached { class, detail })
-            }
-        }
+        let mut progress = Progress::default();
+        let stream = self.connector.dial(&uri, &mut progress).await?;
+        Ok(Reached {
+            address: progress.address,
+            certificate: certificate(&stream),
+        })
     }
 }
 
-fn reached(stream: &MaybeHttpsStream<Dialled>) -> Reached {
-    let mut told = hyper::http::Extensions::new();
-    stream.connected().get_extras(&mut told);
-    let certificate = match stream {
-        MaybeHttpsStream::Http(_) => None,
-        MaybeHttpsStream::Https(stream) => {
-            let (_, session) = stream.inner().get_ref();
-            let own = session.peer_certificates().and_then(<[_]>::first);
-            Some(KnownCertificate {
-                expires_at_ms: own.and_then(expires_at_ms),
-            })
-        }
+fn certificate(stream: &Stream) -> Option<KnownCertificate> {
+    let MaybeHttpsStream::Https(stream) = stream else {
+        return None;
     };
-    Reached {
-        address: told.get().map(|DialledAddress(address)| *address),
-        certificate,
-    }
+    let (_, session) = stream.inner().get_ref();
+    let own = session.peer_certificates().and_then(<[_]>::first);
+    Some(KnownCertificate {
+        expires_at_ms: own.and_then(expires_at_ms),
+    })
 }
 
 fn expires_at_ms(certificate: &CertificateDer<'_>) -> Option<i64> {

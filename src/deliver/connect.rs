@@ -1,15 +1,17 @@
-//! The connector: resolves, judges every address, dials the vetted ones. All connections are made by
-//! it, so that nothing leaves the box by another way (promise 16). Honours no proxy variables.
+//! The connector: resolves, judges every address, dials the vetted ones, and speaks TLS with them. All
+//! connections are made by it, so that nothing leaves the box by another way (promise 16). Honours no
+//! proxy variables.
 
 use crate::address::{allowing_flag, may_dial};
 use crate::delivery::ErrorClass;
+use crate::store::attempts::Phases;
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
-use std::future::Future;
+use rustls::pki_types::ServerName;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
@@ -18,6 +20,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
 
 /// Names that are looked up at once. A lookup holds a thread until the system's resolver gives up,
 /// and the rest of the threads are for reading backlogs.
@@ -31,38 +34,12 @@ const READS_AT_ONCE: usize = 8;
 /// What a connection may cost, and where it may go.
 #[derive(Debug, Clone)]
 pub struct ConnectRules {
-    /// Resolving, dialling: all of it within this.
+    /// Resolving, dialling, the TLS handshake: all of it within this.
     pub timeout: Duration,
     /// Networks that the operator opened with `--allow-target`.
     pub allowed: Arc<[IpNet]>,
-}
-
-/// Dials, and speaks TLS where the URL says https.
-pub(super) type TlsConnector = HttpsConnector<Connector>;
-
-/// Builds the connector.
-///
-/// # Errors
-/// When the TLS library refuses its own defaults.
-pub(super) fn connector(rules: ConnectRules) -> anyhow::Result<TlsConnector> {
-    let mut roots = rustls::RootCertStore::empty();
-    // The system's store comes first for those who run a CA of their own; the bundled roots are
-    // there for containers that have no store at all.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(Connector {
-            rules: Arc::new(rules),
-            lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
-        }))
+    /// Whether the operator wants nothing to leave readable (`--require-https`).
+    pub requires_https: bool,
 }
 
 /// Why no connection came about.
@@ -73,103 +50,219 @@ pub struct ConnectError {
     pub class: ErrorClass,
     /// What exactly was met.
     pub detail: String,
-    /// The address that was dialled, or refused to be.
-    pub address: Option<SocketAddr>,
 }
 
-/// The address that a connection was made to, as the connection tells it through its TLS layer.
-#[derive(Debug, Clone, Copy)]
-pub struct DialledAddress(pub SocketAddr);
+impl ConnectError {
+    fn new(class: ErrorClass, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { class, detail }
+    }
+}
 
-/// Dials what may be dialled.
-#[derive(Debug, Clone)]
-pub struct Connector {
-    rules: Arc<ConnectRules>,
+/// How far a connection has come: told while it is made, so that it is known of one that fails, too.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The address and port that were dialled last, or refused to be.
+    pub address: Option<Arc<str>>,
+    /// How long each part took that is done.
+    pub phases: Phases,
+}
+
+/// A connection, with TLS where the URL says https.
+pub(super) type Stream = MaybeHttpsStream<Dialled>;
+
+/// Says what a name resolves to, the port beside each address; blocks while it asks.
+type Resolve = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// Dials what may be dialled, and speaks TLS where the URL says https.
+pub(super) struct Connector {
+    rules: ConnectRules,
+    tls: TlsConnector,
+    resolve: Arc<Resolve>,
     lookups: Arc<Semaphore>,
 }
 
-impl tower_service::Service<Uri> for Connector {
-    type Response = Dialled;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Dialled, ConnectError>> + Send>>;
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({:?})", self.rules)
+    }
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
+impl Connector {
+    /// A connector that asks the system's resolver.
+    ///
+    /// # Errors
+    /// When the TLS library refuses its own defaults.
+    pub(super) fn new(rules: ConnectRules) -> anyhow::Result<Self> {
+        let system = |name: &str, port| (name, port).to_socket_addrs().map(Vec::from_iter);
+        Self::with_resolver(rules, Arc::new(system))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let rules = Arc::clone(&self.rules);
-        let lookups = Arc::clone(&self.lookups);
-        Box::pin(async move {
-            let host = uri.host().unwrap_or("").to_owned();
-            let default_port = if uri.scheme_str() == Some("https") {
-                443
-            } else {
-                80
-            };
-            let port = uri.port_u16().unwrap_or(default_port);
-            match tokio::time::timeout(rules.timeout, connect(&host, port, &rules, lookups)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(ConnectError {
-                    class: ErrorClass::ConnectTimeout,
-                    detail: format!("no connection to {host}:{port} within {:?}", rules.timeout),
-                    address: None,
-                }),
-            }
+    fn with_resolver(rules: ConnectRules, resolve: Arc<Resolve>) -> anyhow::Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        // The system's store comes first for those who run a CA of their own; the bundled roots are
+        // there for containers that have no store at all.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            rules,
+            tls: Arc::new(config).into(),
+            resolve,
+            lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
         })
     }
+
+    /// Makes a connection to a URL's host and port, and tells `progress` how far it came.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn dial(
+        &self,
+        uri: &Uri,
+        progress: &mut Progress,
+    ) -> Result<Stream, ConnectError> {
+        let is_https = uri.scheme_str() == Some("https");
+        if self.rules.requires_https && !is_https {
+            return Err(ConnectError::new(
+                ErrorClass::InsecureUrl,
+                "the URL begins with http:, and this box was started with --require-https",
+            ));
+        }
+        let host = uri.host().unwrap_or("");
+        let host = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
+        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let timeout = self.rules.timeout;
+        let connect = self.connect(host, port, is_https, progress);
+        match tokio::time::timeout(timeout, connect).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let met = match (&progress.address, progress.phases.connect_us) {
+                    (Some(address), Some(_)) => format!("no TLS handshake with {address}"),
+                    (Some(address), None) => format!("no connection to {address}"),
+                    (None, _) => format!("no address of {host}"),
+                };
+                let detail = format!("{met} within {timeout:?}");
+                Err(ConnectError::new(ErrorClass::ConnectTimeout, detail))
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        is_https: bool,
+        progress: &mut Progress,
+    ) -> Result<Stream, ConnectError> {
+        let started = Instant::now();
+        let addresses = self.addresses(host, port, progress).await?;
+        // If any answer is forbidden, all are: a name that points inside and outside is rebinding.
+        let is_forbidden = |address: &&SocketAddr| !may_dial(address.ip(), &self.rules.allowed);
+        if let Some(forbidden) = addresses.iter().find(is_forbidden) {
+            progress.address = Some(forbidden.to_string().into());
+            let address = forbidden.ip().to_canonical();
+            let flag = allowing_flag(address);
+            let detail = format!("{address} is private or reserved; {flag} would allow it");
+            return Err(ConnectError::new(ErrorClass::BlockedAddress, detail));
+        }
+        if addresses.is_empty() {
+            let detail = format!("{host} has no address");
+            return Err(ConnectError::new(ErrorClass::Dns, detail));
+        }
+        let left = self.rules.timeout.saturating_sub(started.elapsed());
+        let began = Instant::now();
+        let dialled = first_that_answers(&addresses, left, progress).await?;
+        progress.phases.connect_us = Some(microseconds_since(began));
+        if !is_https {
+            return Ok(MaybeHttpsStream::Http(dialled));
+        }
+        let began = Instant::now();
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|e| ConnectError::new(ErrorClass::Tls, format!("{host}: {e}")))?;
+        let shaken = self.tls.connect(name, TokioIo::new(dialled)).await;
+        let stream = shaken.map_err(|e| ConnectError::new(ErrorClass::Tls, tls_detail(&e)))?;
+        progress.phases.tls_us = Some(microseconds_since(began));
+        Ok(MaybeHttpsStream::Https(TokioIo::new(stream)))
+    }
+
+    /// What the host resolves to, and how long that took; an address is its own answer. They are not judged
+    /// yet.
+    ///
+    /// # Errors
+    /// [`ErrorClass::Dns`].
+    pub(super) async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        progress: &mut Progress,
+    ) -> Result<Vec<SocketAddr>, ConnectError> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let began = Instant::now();
+        let addresses = self.look_up(host, port).await?;
+        progress.phases.dns_us = Some(microseconds_since(began));
+        Ok(addresses)
+    }
+
+    async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        let failed =
+            |e: &dyn fmt::Display| ConnectError::new(ErrorClass::Dns, format!("{name}: {e}"));
+        let lookups = Arc::clone(&self.lookups);
+        let permit = lookups.acquire_owned().await.map_err(|e| failed(&e))?;
+        let (resolve, asked) = (Arc::clone(&self.resolve), name.to_owned());
+        let lookup = tokio::task::spawn_blocking(move || {
+            // Held by the thread itself: whoever asked may have given up long before it comes back.
+            let _permit = permit;
+            resolve(&asked, port)
+        });
+        match lookup.await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Err(e)) => Err(failed(&e)),
+            Err(e) => Err(failed(&e)),
+        }
+    }
 }
 
-async fn connect(
-    host: &str,
-    port: u16,
-    rules: &ConnectRules,
-    lookups: Arc<Semaphore>,
+/// Dials one vetted address after the other, all within `left`. Exactly these: whatever the name says
+/// by now.
+async fn first_that_answers(
+    addresses: &[SocketAddr],
+    left: Duration,
+    progress: &mut Progress,
 ) -> Result<Dialled, ConnectError> {
-    let started = Instant::now();
-    let addresses = resolve(host, port, lookups).await?;
-    // If any answer is forbidden, all are: a name that points inside and outside is rebinding.
-    if let Some(forbidden) = addresses.iter().find(|a| !may_dial(a.ip(), &rules.allowed)) {
-        let address = forbidden.ip().to_canonical();
-        return Err(ConnectError {
-            class: ErrorClass::BlockedAddress,
-            detail: format!(
-                "{address} is private or reserved; {} would allow it",
-                allowing_flag(address)
-            ),
-            address: Some(*forbidden),
-        });
-    }
-    let mut refusal = ConnectError {
-        class: ErrorClass::Dns,
-        detail: format!("{host} has no address"),
-        address: None,
-    };
+    let began = Instant::now();
+    let mut refusal = ConnectError::new(ErrorClass::Dns, "no address");
     let mut untried = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for address in addresses {
+        progress.address = Some(address.to_string().into());
         // Each address gets its share of what time is left, so that one that never answers (an IPv6
         // address without a route, say) leaves the others a chance.
-        let share = rules.timeout.saturating_sub(started.elapsed()) / untried.max(1);
+        let share = left.saturating_sub(began.elapsed()) / untried.max(1);
         untried = untried.saturating_sub(1);
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+        refusal = match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Requests are small and written whole: waiting to fill a segment only delays them.
                 let _ = stream.set_nodelay(true);
                 return Ok(Dialled {
                     io: TokioIo::new(stream),
-                    address,
                     reads: 0,
                 });
             }
-            Ok(Err(e)) => refusal = refused(address, &e),
+            Ok(Err(e)) => refused(*address, &e),
             Err(_) => {
-                refusal = ConnectError {
-                    class: ErrorClass::ConnectTimeout,
-                    detail: format!("no connection to {address} in time"),
-                    address: Some(address),
-                }
+                let detail = format!("no connection to {address} in time");
+                ConnectError::new(ErrorClass::ConnectTimeout, detail)
             }
-        }
+        };
     }
     Err(refusal)
 }
@@ -179,61 +272,49 @@ fn refused(address: SocketAddr, e: &io::Error) -> ConnectError {
         io::ErrorKind::ConnectionRefused => ErrorClass::ConnectRefused,
         _ => ErrorClass::Connect,
     };
-    ConnectError {
-        class,
-        detail: format!("{address}: {e}"),
-        address: Some(address),
-    }
+    ConnectError::new(class, format!("{address}: {e}"))
 }
 
-/// What a host resolves to; an address resolves to itself.
-///
-/// # Errors
-/// [`ErrorClass::Dns`].
-pub(super) async fn resolve(
-    host: &str,
-    port: u16,
-    lookups: Arc<Semaphore>,
-) -> Result<Vec<SocketAddr>, ConnectError> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let failed = |e: &dyn std::fmt::Display| ConnectError {
-        class: ErrorClass::Dns,
-        detail: format!("{host}: {e}"),
-        address: None,
+/// What went wrong with TLS, in words that say where to look.
+fn tls_detail(e: &io::Error) -> String {
+    use rustls::{CertificateError, Error};
+    let inner = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let met = match inner {
+        Some(Error::InvalidMessage(_)) => "what listens there does not speak TLS",
+        Some(Error::InvalidCertificate(wrong)) => match wrong {
+            CertificateError::UnknownIssuer => {
+                "nobody whom this machine trusts has issued the certificate"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the certificate is for another name"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the certificate has expired"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the certificate is not valid yet"
+            }
+            _ => "the certificate is not good",
+        },
+        None if e.kind() == io::ErrorKind::UnexpectedEof => {
+            "the connection was closed during the handshake"
+        }
+        _ => return e.to_string(),
     };
-    let permit = lookups.acquire_owned().await.map_err(|e| failed(&e))?;
-    let name = bare.to_owned();
-    let lookup = tokio::task::spawn_blocking(move || {
-        // Held by the thread itself: whoever asked may have given up long before it comes back.
-        let _permit = permit;
-        (name.as_str(), port).to_socket_addrs().map(Vec::from_iter)
-    });
-    match lookup.await {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(e)) => Err(failed(&e)),
-        Err(e) => Err(failed(&e)),
-    }
+    format!("{met} ({e})")
 }
 
-/// An open connection that knows its address.
+/// Microseconds since then, as an attempt's record has them.
+pub(super) fn microseconds_since(then: Instant) -> i64 {
+    i64::try_from(then.elapsed().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// An open connection, not yet with TLS.
 #[derive(Debug)]
 pub struct Dialled {
     io: TokioIo<TcpStream>,
-    address: SocketAddr,
     /// Reads that found something, since the last that did not.
     reads: usize,
-}
-
-impl Connection for Dialled {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(DialledAddress(self.address))
-    }
 }
 
 impl Read for Dialled {
@@ -287,6 +368,7 @@ impl Write for Dialled {
 mod tests {
     use super::*;
     use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
@@ -300,7 +382,6 @@ mod tests {
         talker.write_all(&[b'x'; BYTES]).await.unwrap();
         let mut dialled = Dialled {
             io: TokioIo::new(stream),
-            address,
             reads: 0,
         };
         let mut turns = Vec::new();
@@ -328,5 +409,164 @@ mod tests {
         tokio::time::timeout(timeout, all_read).await.unwrap();
         // Fewer than tokio itself allows a task that is not bound otherwise.
         assert!(turns.iter().all(|reads| *reads <= 32), "{turns:?}");
+    }
+
+    fn rules(allowed: &[&str]) -> ConnectRules {
+        let allowed = allowed.iter().map(|net| net.parse().unwrap());
+        ConnectRules {
+            timeout: Duration::from_secs(5),
+            allowed: allowed.collect(),
+            requires_https: false,
+        }
+    }
+
+    /// A connector to whom a name says these addresses, in turn; and how often it was asked.
+    fn told(rules: ConnectRules, answers: Vec<Vec<IpAddr>>) -> (Connector, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let resolve = move |_: &str, port| {
+            let turn = count.fetch_add(1, Ordering::SeqCst);
+            let answer = &answers[turn % answers.len()];
+            Ok(answer.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+        };
+        let connector = Connector::with_resolver(rules, Arc::new(resolve)).unwrap();
+        (connector, asked)
+    }
+
+    /// Listeners on one port of two addresses of this machine.
+    async fn two_listeners() -> (TcpListener, TcpListener, u16) {
+        loop {
+            let one = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = one.local_addr().unwrap().port();
+            // Somebody else may have it there.
+            if let Ok(other) = TcpListener::bind(("127.0.0.2", port)).await {
+                return (one, other, port);
+            }
+        }
+    }
+
+    /// Whether somebody has connected by now; whoever did so before this is asked is in the backlog.
+    async fn is_hit(listener: &TcpListener) -> bool {
+        let accepted = poll_fn(|context| match listener.poll_accept(context) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted.unwrap())),
+            Poll::Pending => Poll::Ready(None),
+        });
+        accepted.await.is_some()
+    }
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved_once_and_what_was_vetted_is_dialled() {
+        let (good, canary, port) = two_listeners().await;
+        let answers = ["127.0.0.1", "127.0.0.2"].map(|ip| vec![ip.parse().unwrap()]);
+        let (connector, asked) = told(rules(&["127.0.0.1/32"]), answers.to_vec());
+        let to = uri(&format!("http://rebinding.example:{port}"));
+        let mut progress = Progress::default();
+        connector.dial(&to, &mut progress).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.1:{port}"))
+        );
+        assert!(progress.phases.dns_us.is_some() && progress.phases.connect_us.is_some());
+        assert!(progress.phases.tls_us.is_none());
+        assert!(is_hit(&good).await);
+        // The next time it says another address, and that one is judged anew.
+        let mut progress = Progress::default();
+        let refusal = connector.dial(&to, &mut progress).await.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::BlockedAddress);
+        assert!(
+            refusal.detail.contains("--allow-target 127.0.0.2/32"),
+            "{refusal}"
+        );
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.2:{port}"))
+        );
+        assert!(!is_hit(&canary).await && !is_hit(&good).await);
+    }
+
+    #[tokio::test]
+    async fn one_forbidden_answer_among_others_forbids_all_of_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for forbidden in [
+            "10.0.0.1",
+            "169.254.169.254",
+            "::1",
+            "::ffff:10.0.0.1",
+            "fd00::1",
+        ] {
+            for order in [["127.0.0.1", forbidden], [forbidden, "127.0.0.1"]] {
+                let answer = order.map(|ip| ip.parse().unwrap()).to_vec();
+                let (connector, _) = told(rules(&["127.0.0.1/32"]), vec![answer]);
+                let to = uri(&format!("http://mixed.example:{port}"));
+                let refusal = connector.dial(&to, &mut Progress::default()).await;
+                assert_eq!(
+                    refusal.unwrap_err().class,
+                    ErrorClass::BlockedAddress,
+                    "{order:?}"
+                );
+            }
+        }
+        assert!(!is_hit(&listener).await);
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_and_the_last_one_dialled_is_told() {
+        let (good, gone, port) = two_listeners().await;
+        drop(gone);
+        let both = ["127.0.0.2", "127.0.0.1"].map(|ip| ip.parse().unwrap());
+        let (connector, _) = told(rules(&["127.0.0.0/8"]), vec![both.to_vec()]);
+        let to = uri(&format!("http://two.example:{port}"));
+        let mut progress = Progress::default();
+        connector.dial(&to, &mut progress).await.unwrap();
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.1:{port}"))
+        );
+        drop(good);
+        let mut progress = Progress::default();
+        let refusal = connector.dial(&to, &mut progress).await.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::ConnectRefused);
+        assert_eq!(
+            progress.address.as_deref(),
+            Some(&*format!("127.0.0.1:{port}"))
+        );
+        assert!(progress.phases.dns_us.is_some() && progress.phases.connect_us.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_not_dialled() {
+        let (connector, _) = told(rules(&[]), vec![Vec::new()]);
+        let mut progress = Progress::default();
+        let refusal = connector
+            .dial(&uri("http://none.example"), &mut progress)
+            .await;
+        assert_eq!(refusal.unwrap_err().class, ErrorClass::Dns);
+        assert_eq!(progress.address, None);
+    }
+
+    #[tokio::test]
+    async fn a_box_that_requires_https_asks_no_resolver_for_anything_else() {
+        let rules = ConnectRules {
+            requires_https: true,
+            ..rules(&["0.0.0.0/0"])
+        };
+        let (connector, asked) = told(rules, vec![vec!["127.0.0.1".parse().unwrap()]]);
+        let refusal = connector
+            .dial(&uri("http://plain.example:1"), &mut Progress::default())
+            .await;
+        let refusal = refusal.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::InsecureUrl);
+        assert!(refusal.detail.contains("--require-https"), "{refusal}");
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        let refusal = connector
+            .dial(&uri("https://safe.example:1"), &mut Progress::default())
+            .await;
+        assert_eq!(refusal.unwrap_err().class, ErrorClass::ConnectRefused);
     }
 }

@@ -2,21 +2,18 @@
 //! connection, so an answer wakes one task and nothing is handed from task to task. Knows no webhook
 //! and does not repeat a request: that would be an attempt that nobody recorded.
 
-use super::connect::{self, ConnectRules, Dialled, DialledAddress, TlsConnector};
+use super::connect::{ConnectError, ConnectRules, Connector, Progress, Stream};
+use crate::delivery::ErrorClass;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper::{Request, Response, Uri};
-use hyper_rustls::MaybeHttpsStream;
-use hyper_util::client::legacy::connect::Connection as _;
 use std::collections::HashMap;
-use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
-use tower_service::Service as _;
 
 /// The body of a request.
 pub type Body = Full<Bytes>;
@@ -37,7 +34,7 @@ pub struct ConnectionRules {
 /// Makes connections and keeps the idle ones.
 #[derive(Debug)]
 pub struct Connections {
-    connector: TlsConnector,
+    connector: Connector,
     protocol: http1::Builder,
     idle_limit: usize,
     idle_timeout: Duration,
@@ -55,9 +52,9 @@ struct Idle {
 #[derive(Debug)]
 pub struct Connection {
     requests: http1::SendRequest<Body>,
-    driver: Pin<Box<http1::Connection<MaybeHttpsStream<Dialled>, Body>>>,
+    driver: Pin<Box<http1::Connection<Stream, Body>>>,
     /// The address and port that were dialled.
-    pub address: Option<Arc<str>>,
+    address: Option<Arc<str>>,
     idle_since: Instant,
 }
 
@@ -72,7 +69,7 @@ impl Connections {
         // A request is small: put together it goes out at less cost than in two parts.
         protocol.writev(false);
         Ok(Self {
-            connector: connect::connector(rules.connect)?,
+            connector: Connector::new(rules.connect)?,
             protocol,
             idle_limit: rules.idle,
             idle_timeout: rules.idle_timeout,
@@ -80,29 +77,36 @@ impl Connections {
         })
     }
 
-    /// A connection to an origin that is still open, or a new one to it.
+    /// A connection to an origin that is still open, or a new one to it; tells `progress` of it.
     ///
     /// # Errors
-    /// When none can be made; a [`super::connect::ConnectError`] stands in the chain of causes.
+    /// When none can be made.
     pub async fn open(
         &self,
         origin: &Arc<str>,
         uri: &Uri,
-    ) -> Result<Connection, Box<dyn Error + Send + Sync>> {
+        progress: &mut Progress,
+    ) -> Result<Connection, ConnectError> {
         while let Some(mut kept) = self.take_idle(origin) {
             if kept.is_open() {
+                progress.address.clone_from(&kept.address);
                 return Ok(kept);
             }
         }
-        let stream = self.connector.clone().call(uri.clone()).await?;
-        let mut told = hyper::http::Extensions::new();
-        stream.connected().get_extras(&mut told);
-        let address = told.get().map(|DialledAddress(a)| a.to_string().into());
-        let (requests, driver) = self.protocol.handshake(stream).await?;
+        // Boxed: most attempts find a kept connection and need not carry this about.
+        let stream = Box::pin(self.connector.dial(uri, progress)).await?;
+        let (requests, driver) =
+            self.protocol
+                .handshake(stream)
+                .await
+                .map_err(|e| ConnectError {
+                    class: ErrorClass::Protocol,
+                    detail: e.to_string(),
+                })?;
         Ok(Connection {
             requests,
             driver: Box::pin(driver),
-            address,
+            address: progress.address.clone(),
             idle_since: Instant::now(),
         })
     }

@@ -3,6 +3,7 @@
 //! decides which addresses may be dialled, and records are written many at once. All of it runs on one
 //! thread of its own, but for the looks at the file.
 
+mod answer;
 pub mod attempt;
 mod backlog;
 pub mod check;

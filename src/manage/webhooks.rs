@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct CreatedWebhook {
     /// Its id.
     pub id: WebhookId,
-    /// What its receiver verifies with (`whsec_…`).
+    /// What its receiver verifies with (`whsec_…`, or `whpk_…` for Ed25519).
     pub secret: String,
 }
 

@@ -15,7 +15,7 @@ pub use input::{KEPT, MAX_CONCURRENCY, MAX_RATE, WebhookInput};
 pub use pattern::{MAX_PATTERNS, Pattern};
 pub use rotation::{DEFAULT_OVERLAP_HOURS, MAX_OVERLAP_HOURS, check_overlap};
 pub use settings::{Format, RetiredKey, Signing, SigningKey, WebhookSettings, WebhookState};
-pub use target::{Credentials, MAX_URL_BYTES};
+pub use target::{Credentials, MAX_URL_BYTES, must_be_https};
 
 use crate::id::{WebhookId, WorkspaceId};
 

@@ -7,6 +7,7 @@ use super::target::Credentials;
 use crate::delivery::RetrySchedule;
 use crate::error::Result;
 use crate::secret::WebhookSecret;
+use crate::signature::{self, Signer};
 use std::sync::Arc;
 use url::Url;
 
@@ -45,16 +46,22 @@ pub enum Format {
     /// `{"type","timestamp","data"}`, as Standard Webhooks suggests.
     #[default]
     Standard,
+    /// `{"event","version","time", …}`, as Jimo's own webhooks have it.
+    Jimo,
+    /// CloudEvents 1.0, structured.
+    CloudEvents,
 }
 
 impl Format {
     /// Every format there is.
-    pub const ALL: [Self; 1] = [Self::Standard];
+    pub const ALL: [Self; 3] = [Self::Standard, Self::Jimo, Self::CloudEvents];
 
     /// The word in the file, in flags and on pages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Standard => "standard",
+            Self::Jimo => "jimo",
+            Self::CloudEvents => "cloudevents",
         }
     }
 
@@ -104,12 +111,27 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// What the receiver verifies with, as people copy it.
+    /// What signs with it.
     ///
     /// # Errors
     /// When it is no key of its kind, which only a damaged file can bring about.
+    pub fn signer(&self) -> Result<Signer> {
+        match self.signing {
+            Signing::Hmac => Signer::hmac(self.secret.as_bytes()),
+            Signing::Ed25519 => Signer::ed25519(self.secret.as_bytes()),
+        }
+    }
+
+    /// What the receiver verifies with, as people copy it: the secret itself (`whsec_…`), or the public key
+    /// (`whpk_…`), from which nobody can sign.
+    ///
+    /// # Errors
+    /// As [`SigningKey::signer`].
     pub fn reveal(&self) -> Result<String> {
-        Ok(self.secret.reveal())
+        match self.signing {
+            Signing::Hmac => Ok(self.secret.reveal()),
+            Signing::Ed25519 => signature::public_key(self.secret.as_bytes()),
+        }
     }
 }
 

@@ -69,6 +69,22 @@ pub(super) fn check(text: &str) -> Result<(Url, Option<Credentials>)> {
     Ok((url, credentials))
 }
 
+/// Refuses a URL that is not https:, for a box that sends to nothing else. What is no URL at all is for
+/// the check of the whole to refuse.
+///
+/// # Errors
+/// Names the field `url`, and the switch.
+pub fn must_be_https(text: &str) -> Result<()> {
+    match Url::parse(text.trim()) {
+        Ok(url) if url.scheme() == "http" => Err(Error::field(
+            "/url",
+            "insecure_url",
+            "This box sends to https: URLs only (--require-https). Write the URL with https:, or start the box without that switch.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn credentials(url: &Url) -> std::result::Result<Option<Credentials>, &'static str> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
@@ -107,6 +123,20 @@ mod tests {
             assert!(check(wrong).is_err(), "{wrong}");
         }
         assert!(check(" http://127.0.0.1:9000/hooks?x=1 ").is_ok());
+    }
+
+    #[test]
+    fn a_box_that_sends_to_https_only_refuses_http_in_any_spelling() {
+        for plain in [
+            "http://example.com",
+            " HTTP://example.com/x ",
+            "http:example.com",
+        ] {
+            assert_eq!(must_be_https(plain).unwrap_err().code(), "insecure_url");
+        }
+        for other in ["https://example.com/", "nothing", ""] {
+            assert!(must_be_https(other).is_ok(), "{other}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use super::server::{Options, Server, pillarbox};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use pillarbox::id::{EventId, SourceId};
+use pillarbox::store::{Files, webhooks};
+use pillarbox::webhook::Webhook;
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -229,6 +231,26 @@ impl Data {
             id: text(&made, "id"),
             secret: text(&made, "secret"),
         }
+    }
+
+    /// Changes a webhook in ways for which there is no command, as another process would.
+    #[track_caller]
+    pub(crate) fn change_webhook(
+        &self,
+        tenant: &Tenant,
+        made: &MadeWebhook,
+        change: impl FnOnce(&mut Webhook),
+    ) {
+        let files = Files::prepare(self.path()).unwrap();
+        let connection = files.open_beside().unwrap();
+        let (workspace, id) = (tenant.id.parse().unwrap(), made.id.parse().unwrap());
+        let row = webhooks::get(&connection, files.vault(), workspace, id).unwrap();
+        let mut webhook = row.webhook;
+        change(&mut webhook);
+        let (vault, now) = (files.vault(), row.updated_at_ms + 1);
+        webhooks::update(&connection, vault, workspace, id, &webhook.settings, now).unwrap();
+        let retired = webhook.retired_key.as_ref();
+        webhooks::set_key(&connection, vault, &webhook, &webhook.key, retired, now).unwrap();
     }
 
     /// Makes a source that pages of these origins may post as.

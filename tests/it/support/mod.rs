@@ -8,6 +8,7 @@ pub(crate) mod page;
 mod problem;
 pub(crate) mod receiver;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 pub(crate) use data::{Data, Tenant};
 pub(crate) use page::Visitor;

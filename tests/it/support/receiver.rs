@@ -5,7 +5,7 @@ use super::wait_until;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +28,14 @@ pub(crate) enum Answer {
     Close,
     /// 200 with a body that does not end.
     EndlessBody,
+    /// 200 with this length and a body of it.
+    Long(u64),
+    /// These bytes from the status line on, one at a time, this long between two.
+    Dribble(Vec<u8>, Duration),
+    /// 200 with headers that do not end.
+    EndlessHead,
+    /// These bytes, and the connection closed.
+    Raw(Vec<u8>),
     /// Interim answers (100), as fast as they are read, and never the answer itself.
     EndlessInterim,
     /// 200 with this body, one byte at a time, this long between two.
@@ -139,7 +147,15 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// A receiver that decides by the request.
     pub(crate) fn new(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(Ipv4Addr::LOCALHOST.into(), script)
+    }
+
+    /// A receiver on another address of this machine.
+    pub(crate) fn on(
+        ip: IpAddr,
+        script: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             requests: Mutex::default(),
@@ -287,6 +303,12 @@ impl Shared {
                 Answer::Redirect(to) => respond(&mut stream, 302, &[("location", to)], b"")?,
                 Answer::Stall => return self.stall(&mut stream),
                 Answer::Close => return Ok(()),
+                Answer::Long(length) => return self.write_long(&mut stream, length),
+                Answer::Dribble(bytes, pause) => {
+                    self.write_bytes_slowly(&mut stream, &bytes, pause)?;
+                }
+                Answer::EndlessHead => return self.write_head_without_end(&mut stream),
+                Answer::Raw(bytes) => return stream.write_all(&bytes),
                 Answer::EndlessBody => return self.write_without_end(&mut stream),
                 Answer::EndlessInterim => return self.write_interim_answers(&mut stream),
                 Answer::Slow(body, pause) => self.write_slowly(&mut stream, &body, pause)?,
@@ -325,6 +347,34 @@ impl Shared {
         Ok(())
     }
 
+    fn write_long(&self, stream: &mut TcpStream, length: u64) -> std::io::Result<()> {
+        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"
+        )?;
+        let mut left = length;
+        let chunk = [b'x'; 0x4000];
+        while left > 0 && !self.is_gone() {
+            let next = left.min(0x4000);
+            stream.write_all(&chunk[..usize::try_from(next).unwrap()])?;
+            self.body_bytes.fetch_add(next, Ordering::SeqCst);
+            left -= next;
+        }
+        Ok(())
+    }
+
+    fn write_head_without_end(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+        write!(stream, "HTTP/1.1 200 OK\r\n")?;
+        let line = format!("x-more: {}\r\n", "y".repeat(1_000));
+        while !self.is_gone() {
+            stream.write_all(line.as_bytes())?;
+            self.body_bytes.fetch_add(1_000, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
     fn write_interim_answers(&self, stream: &mut TcpStream) -> std::io::Result<()> {
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
         let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000);
@@ -345,7 +395,16 @@ impl Shared {
             "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
             body.len()
         )?;
-        for byte in body {
+        self.write_bytes_slowly(stream, body, pause)
+    }
+
+    fn write_bytes_slowly(
+        &self,
+        stream: &mut TcpStream,
+        bytes: &[u8],
+        pause: Duration,
+    ) -> std::io::Result<()> {
+        for byte in bytes {
             if self.is_gone() {
                 break;
             }

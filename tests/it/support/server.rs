@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) retry_schedule: String,
     /// More arguments.
     pub(crate) arguments: Vec<String>,
+    /// The box's environment, beside the search path.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             allows_loopback: true,
             retry_schedule: "0s,100ms,100ms".to_owned(),
             arguments: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -115,6 +118,13 @@ impl Process {
         self.child.try_wait().unwrap()
     }
 
+    /// A size of its memory in KiB, such as `VmRSS`.
+    pub(crate) fn memory_kib(&self, size: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(size)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Sends a signal by name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("sh")
@@ -173,6 +183,7 @@ impl Server {
             command.args(["--allow-target", "127.0.0.0/8"]);
         }
         command.args(&options.arguments);
+        command.envs(options.environment.iter().cloned());
         Self::from_process(Process::start("pillarbox serve", &mut command))
     }
 
