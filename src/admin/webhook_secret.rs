@@ -39,6 +39,8 @@ struct Secret {
     about: &'static str,
     is_shared: bool,
     shown: Option<Shown>,
+    /// Shown to whoever may see the page: nobody can sign with it.
+    public_key: Option<CopyBlock>,
     before: Option<(&'static str, When)>,
     guides: Vec<(&'static str, CopyBlock)>,
     signings: Vec<Alternative>,
@@ -73,6 +75,11 @@ fn render(visitor: &Visitor, webhook: Webhook, told: Told) -> Page {
         let (title, _) = webhook_draft::signing_words(retired.key.signing);
         (title, When::due(retired.until_ms, now_ms))
     };
+    let is_shared = signing == Signing::Hmac;
+    let public_key = (!is_shared && told.shown.is_none())
+        .then(|| webhook.key.reveal())
+        .transpose()?
+        .map(|key| CopyBlock::new("the public key", key));
     let status = told.refusals.status();
     let shown = Secret {
         shell: Shell::new(visitor, Section::Webhooks, "Signature", &Flash::default()),
@@ -80,7 +87,8 @@ fn render(visitor: &Visitor, webhook: Webhook, told: Told) -> Page {
         name: webhook.settings.name.into(),
         title,
         about,
-        is_shared: signing == Signing::Hmac,
+        is_shared,
+        public_key,
         before: webhook
             .retired_key
             .as_ref()

@@ -643,7 +643,10 @@ fn a_new_secret_is_shown_once_and_the_one_before_signs_for_a_while() {
     let (kind, until_ms) = retired(&the).unwrap();
     let hours = (until_ms - started_ms) / 3_600_000;
     assert!(kind == "hmac" && hours == 168, "{kind} {hours} h");
-    assert!(secret_in(&page).starts_with("whpk_"));
+    let public_key = secret_in(&page);
+    assert!(public_key.starts_with("whpk_"));
+    // With it nobody can sign, so that it need not be asked for.
+    assert_eq!(secret_in(&ann.see(&the.own("/secret"))), public_key);
     the.server.track(&the.tenant.key, "u", "Signed Both Ways");
     let request = receiver.wait_for_type("Signed Both Ways");
     assert!(request.header("webhook-signature").contains("v1a,"));
