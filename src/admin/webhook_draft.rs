@@ -234,7 +234,7 @@ pub(super) fn signing_words(signing: Signing) -> (&'static str, &'static str) {
         ),
         Signing::Ed25519 => (
             "Ed25519",
-            "the receiver knows a public key only, from which nobody can sign",
+            "the receiver knows a public key only, with which nobody can sign",
         ),
     }
 }

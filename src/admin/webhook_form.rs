@@ -42,9 +42,9 @@ impl Hints {
                 "The delay before each attempt, with commas between them: at most {MAX_ATTEMPTS}, of up to {days} days. Empty: the box’s own, with {attempts} attempts."
             ),
             concurrency: format!(
-                "Requests on their way at the same time, 1 to {MAX_CONCURRENCY}. Empty: the box’s own."
+                "On their way at the same time, 1 to {MAX_CONCURRENCY}. Empty: the box’s own."
             ),
-            rate: format!("Requests a second at most, 1 to {MAX_RATE}. Empty: no limit."),
+            rate: format!("At most, 1 to {MAX_RATE}. Empty: no limit."),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The pages of webhooks: what can be said of one comes back as it was said, what is wrong is refused at its
 //! place, what is secret is shown to nobody but who may see it, and what the box says about verifying is so.
 
-use crate::browser::program;
+use crate::browser::{Browser, PATIENCE, program, run};
 use crate::support::data::{MadeWebhook, PASSWORD};
 use crate::support::page::{Page, attribute};
 use crate::support::receiver::Request;
@@ -9,6 +9,7 @@ use crate::support::tls::Authority;
 use crate::support::{
     Data, Options, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
 };
+use fantoccini::Locator;
 use rusqlite::Connection;
 use std::io::Write as _;
 use std::path::Path;
@@ -409,6 +410,150 @@ fn the_catalog_has_the_families_and_what_came_with_how_often() {
         assert_eq!(times, 1, "{name} in {offered:?}");
     }
     assert!(page.text().contains("Order Paid 2"), "{}", page.text());
+}
+
+#[test]
+fn the_script_adds_rows_and_finds_events_and_the_console_stays_empty() {
+    let the = Box::to("http://127.0.0.1:1/");
+    the.server.track(&the.tenant.key, "u", "Order Paid");
+    let seen = "SELECT count(*) FROM event_type WHERE name = 'Order Paid'";
+    wait_for_value("the type", &1, || the.data.number(seen));
+    let browser = Browser::start();
+    run(async {
+        let client = browser.client().await;
+        let at = |path: &str| the.server.at(path);
+        client.goto(&at("/login")).await.unwrap();
+        for (field, text) in [("email", "ann@example.com"), ("password", PASSWORD)] {
+            let field = format!("[name={field}]");
+            let field = client.find(Locator::Css(&field)).await.unwrap();
+            field.send_keys(text).await.unwrap();
+        }
+        let submit = client.find(Locator::Css("form button")).await.unwrap();
+        submit.click().await.unwrap();
+        let inside = format!("a[href*='/w/{}']", the.tenant.slug);
+        let patience = client.wait().at_most(PATIENCE);
+        patience.for_element(Locator::Css(&inside)).await.unwrap();
+
+        client.goto(&at(&the.path("webhooks/new"))).await.unwrap();
+        let number = async |script: &str| {
+            let value = client.execute(&format!("return {script}"), vec![]).await;
+            value.unwrap().as_i64().unwrap()
+        };
+        let open = "document.querySelector('.more').open = true";
+        client.execute(open, vec![]).await.unwrap();
+        for (rows, inputs) in [("event", 1), ("filter", 1), ("header", 2)] {
+            let count = format!("document.querySelectorAll('#{rows}-rows input').length");
+            let before = number(&count).await;
+            let first = format!("#{rows}-rows > :last-child");
+            let last = client.find(Locator::Css(&first)).await.unwrap();
+            if rows == "event" {
+                last.send_keys("written").await.unwrap();
+            }
+            let add = format!("[data-add={rows}-rows]");
+            let add = client.find(Locator::Css(&add)).await.unwrap();
+            add.click().await.unwrap();
+            assert_eq!(number(&count).await, before + inputs, "{rows}");
+            let blank = format!(
+                "[...document.querySelectorAll('#{rows}-rows > :last-child, #{rows}-rows > :last-child input')]\
+                 .filter((input) => input.value).length"
+            );
+            assert_eq!(number(&blank).await, 0, "a new row is blank");
+        }
+        let shown = "[...document.querySelectorAll('#catalog label')]\
+             .filter((label) => label.offsetParent).length";
+        let find = client.find(Locator::Css("[data-find]")).await.unwrap();
+        find.send_keys("order p\u{e007}").await.unwrap();
+        assert_eq!(number(shown).await, 1);
+        let url = client.current_url().await.unwrap();
+        assert!(url.path().ends_with("/new"), "Enter has sent the form");
+        client.goto(&at(&the.own("/secret"))).await.unwrap();
+        client.goto(&at(&the.own(""))).await.unwrap();
+        let said = browser.console(&client).await;
+        assert!(said.is_empty(), "{said:?}");
+        client.close().await.unwrap();
+    });
+}
+
+// STATES ------------------------------------------------------------------------------------
+
+#[test]
+fn a_webhook_in_trouble_says_why_on_its_page_and_in_the_list() {
+    let mut the = Box::to("http://127.0.0.1:1/");
+    let disabled = the
+        .data
+        .webhook(&the.tenant.id, "Stopped", "http://127.0.0.1:1/", &["*"]);
+    the.server.terminate();
+    let connection = Connection::open(the.data.file()).unwrap();
+    let number = |id: &str| id.parse::<pillarbox::id::WebhookId>().unwrap().as_i64();
+    let since_ms = now_ms() - 7_200_000;
+    for made in [&the.webhook, &disabled] {
+        connection
+            .execute(
+                "INSERT INTO webhook_health (webhook_id, failures, failing_since_ms) VALUES (?1, 7, ?2)",
+                [number(&made.id), since_ms],
+            )
+            .unwrap();
+    }
+    let sql = "UPDATE webhook SET state = 'disabled', state_reason = 'The receiver answered 410 Gone.' WHERE id = ?1";
+    connection.execute(sql, [number(&disabled.id)]).unwrap();
+    drop(connection);
+    the.server = the.data.serve();
+    let ann = the.ann();
+    let failing = ann.see(&the.own("")).text();
+    assert!(
+        failing.contains("7 attempts in a row have failed."),
+        "{failing}"
+    );
+    assert!(
+        failing.contains("No attempt has succeeded since 2 h ago"),
+        "{failing}"
+    );
+    assert!(
+        failing.contains("probed with one delivery at a time"),
+        "{failing}"
+    );
+    let path = the.path(&format!("webhooks/{}", disabled.id));
+    let stopped = ann.see(&path).text();
+    assert!(
+        stopped.contains("The receiver answered 410 Gone."),
+        "{stopped}"
+    );
+    assert!(
+        stopped.contains("No attempt has succeeded since 2 h ago"),
+        "{stopped}"
+    );
+    let list = ann.see(&the.path("webhooks"));
+    let said = list.text();
+    assert!(said.contains("7 attempts in a row failed"), "{said}");
+    assert!(
+        said.contains("Disabled The receiver answered 410 Gone."),
+        "{said}"
+    );
+    // From the row: what sends can be paused, and what does not can be activated.
+    let pause = the.own("/pause");
+    assert!(list.forms().iter().any(|form| form.action == pause));
+    assert!(list.links().contains(&format!("{path}/activate")));
+    ann.submit(&pause, &[]);
+    let list = ann.see(&the.path("webhooks"));
+    assert!(list.links().contains(&the.own("/activate")));
+    assert!(list.text().contains("Paused"));
+
+    the.data.member(&the.tenant.id, "vic@example.com", "viewer");
+    let vic = Visitor::signed_in(&the.server, "vic@example.com");
+    for path in [the.path("webhooks"), the.own("")] {
+        let page = vic.see(&path);
+        let is_offered = page
+            .forms()
+            .iter()
+            .any(|form| form.action.contains("/webhooks/"));
+        assert!(!is_offered, "a viewer is offered a change on {path}");
+        let leads = page.links().into_iter().find(|link| {
+            ["/activate", "/edit", "/secret", "/delete", "/new"]
+                .iter()
+                .any(|end| link.ends_with(end))
+        });
+        assert_eq!(leads, None, "a viewer is led to a change on {path}");
+    }
 }
 
 // SECRETS -----------------------------------------------------------------------------------
