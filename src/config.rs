@@ -540,6 +540,23 @@ mod tests {
     }
 
     #[test]
+    fn https_is_required_by_the_flag_or_by_the_file() {
+        let requires = |text, flag| {
+            let flags = ServeOptions {
+                require_https: flag,
+                ..ServeOptions::default()
+            };
+            let config = load(text, flags).unwrap();
+            config.connection_rules().connect.requires_https
+        };
+        assert!(!requires("", false));
+        assert!(requires("", true));
+        assert!(requires("require-https = true", false));
+        assert!(requires("require_https = true", false));
+        assert!(requires("require-https = false", true));
+    }
+
+    #[test]
     fn what_is_kept_is_said_in_times_and_sizes() {
         let keep = |text| load(text, ServeOptions::default()).map(|config| config.keep());
         let default = keep("").unwrap();

@@ -67,6 +67,8 @@ pub mod webhook;
 
 pub mod delivery;
 
+pub mod failure;
+
 pub mod signature;
 
 pub mod address;

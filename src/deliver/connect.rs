@@ -296,7 +296,13 @@ fn tls_detail(e: &io::Error) -> String {
             }
             _ => "the certificate is not good",
         },
-        None if e.kind() == io::ErrorKind::UnexpectedEof => {
+        None if matches!(
+            e.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+        ) =>
+        {
             "the connection was closed during the handshake"
         }
         _ => return e.to_string(),

@@ -5,7 +5,7 @@ use crate::support::tls::{Authority, TlsReceiver};
 use crate::support::{
     Answer, Data, Options, Receiver, Server, Tenant, gzip, wait_at_most, wait_until,
 };
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const GB: u64 = 1024 * 1024 * 1024;
 /// The box's memory may grow by this much (promise 15).
 const GROWTH_KIB: u64 = 20 * 1024;
 
-/// A listener that says this to everybody at once, then closes; or says nothing and never closes.
+/// A listener that says this to everybody who said anything, then closes; or says nothing and never closes.
 fn listener_that_says(words: Option<&'static [u8]>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -23,7 +23,11 @@ fn listener_that_says(words: Option<&'static [u8]>) -> SocketAddr {
         for mut stream in listener.incoming().flatten() {
             match words {
                 // Whoever was told so goes away, which is what is tested.
-                Some(words) => drop(stream.write_all(words)),
+                Some(words) => {
+                    // What is not read would make a reset of the close.
+                    let _ = stream.read(&mut [0; 16_384]);
+                    let _ = stream.write_all(words);
+                }
                 None => open.push(stream),
             }
         }
