@@ -3,7 +3,7 @@
 
 mod verify;
 
-pub use verify::verification;
+pub use verify::{Verification, verification};
 
 use crate::id::{SourceId, WorkspaceId};
 use crate::sample;

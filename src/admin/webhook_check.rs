@@ -54,10 +54,41 @@ fn blocked_literal(url: &str, settings: &Settings) -> Option<FieldError> {
     })
 }
 
+/// What a finding means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// It is as it should be.
+    Good,
+    /// It works, but could be better.
+    Warning,
+    /// Deliveries will fail.
+    Bad,
+}
+
+impl Mark {
+    /// The class that gives it its colour.
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warning => "warn",
+            Self::Bad => "bad",
+        }
+    }
+
+    /// Its icon, by the id of its symbol.
+    pub(super) fn icon(self) -> &'static str {
+        match self {
+            Self::Good => "check",
+            Self::Warning => "warn",
+            Self::Bad => "cross",
+        }
+    }
+}
+
 /// One thing that was found.
 pub(super) struct Finding {
-    /// Whether it is as it should be.
-    pub(super) is_good: bool,
+    /// What it means.
+    pub(super) mark: Mark,
     /// The sentence.
     pub(super) text: String,
     /// The moment that the sentence ends with.
@@ -80,7 +111,7 @@ impl Findings {
             findings.push(good(resolved(&verdict.addresses)));
         }
         findings.extend(verdict.addresses.iter().filter_map(forbidden));
-        let is_forbidden = findings.iter().any(|finding| !finding.is_good);
+        let is_forbidden = findings.iter().any(|finding| finding.mark == Mark::Bad);
         match &verdict.connection {
             Ok(reached) => findings.extend(of_connection(reached, now_ms)),
             // The addresses have said it.
@@ -96,7 +127,7 @@ impl Findings {
 
 fn good(text: String) -> Finding {
     Finding {
-        is_good: true,
+        mark: Mark::Good,
         text,
         when: None,
     }
@@ -104,7 +135,7 @@ fn good(text: String) -> Finding {
 
 fn bad(text: String) -> Finding {
     Finding {
-        is_good: false,
+        mark: Mark::Bad,
         ..good(text)
     }
 }
@@ -140,10 +171,13 @@ fn of_connection(reached: &Reached, now_ms: i64) -> Vec<Finding> {
         address.unwrap_or_default()
     ));
     let encryption = match reached.certificate {
-        None => good(
-            "It is not encrypted: whoever is on the way can read what is sent. Use https where the receiver offers it."
-                .to_owned(),
-        ),
+        None => Finding {
+            mark: Mark::Warning,
+            ..good(
+                "It is not encrypted: whoever is on the way can read what is sent. Use https where the receiver offers it."
+                    .to_owned(),
+            )
+        },
         Some(KnownCertificate {
             expires_at_ms: None,
         }) => good("TLS came about, and its certificate is trusted.".to_owned()),
@@ -220,7 +254,7 @@ mod tests {
         Findings::new(verdict, 0)
             .findings
             .into_iter()
-            .map(|finding| (finding.is_good, finding.text))
+            .map(|finding| (finding.mark == Mark::Good, finding.text))
             .collect()
     }
 

@@ -6,11 +6,10 @@ use super::webhook_catalog::BLANK_ROWS;
 use crate::error::FieldError;
 use crate::webhook::{Format, KEPT, Signing, WebhookInput};
 
-/// The fields of the form. `check` is its second button.
-pub(super) const FIELDS: [&str; 14] = [
+/// The fields of the form of a new webhook. `check` is its second button.
+pub(super) const NEW_FIELDS: [&str; 13] = [
     "name",
     "url",
-    "drop_credentials",
     "event",
     "format",
     "filter",
@@ -20,9 +19,16 @@ pub(super) const FIELDS: [&str; 14] = [
     "concurrency",
     "rate",
     "ordered",
-    "signing",
     "check",
+    "signing",
 ];
+
+/// The fields of the form of a known one: how it signs is changed elsewhere.
+pub(super) const KNOWN_FIELDS: [&str; 13] = {
+    let mut fields = NEW_FIELDS;
+    fields[12] = "drop_credentials";
+    fields
+};
 
 /// What stands in the form.
 #[derive(Debug, Clone, Default)]

@@ -7,7 +7,7 @@ use super::session::Visitor;
 use super::view::{CopyBlock, Section, Shell};
 use super::webhook_catalog::{Catalog, MAX_SEEN};
 use super::webhook_check::{self, Findings};
-use super::webhook_draft::{self, Alternative, Draft, FIELDS, Row};
+use super::webhook_draft::{self, Alternative, Draft, KNOWN_FIELDS, NEW_FIELDS, Row};
 use crate::access::Role;
 use crate::deliver::check::UrlChecker;
 use crate::delivery::{MAX_ATTEMPTS, MAX_DELAY};
@@ -217,7 +217,7 @@ struct Created {
 /// Makes a webhook and shows its secret, this once: the answer to the form is the page itself.
 pub(super) async fn create(visitor: Visitor, checker: web::Data<UrlChecker>, form: Form) -> Page {
     visitor.must_be(Role::Member)?;
-    let fields = form.open_signed(&visitor.person.form_token, &FIELDS)?;
+    let fields = form.open_signed(&visitor.person.form_token, &NEW_FIELDS)?;
     let draft = Draft::read(&fields);
     if fields.has("check") {
         return try_url(&visitor, &checker, None, draft).await;
@@ -274,7 +274,7 @@ pub(super) async fn save(
     visitor.must_be(Role::Member)?;
     // A webhook that is not there is said before anything in the form is.
     let known = known(&visitor, &path.1).await?;
-    let fields = form.open_signed(&visitor.person.form_token, &FIELDS)?;
+    let fields = form.open_signed(&visitor.person.form_token, &KNOWN_FIELDS)?;
     let draft = Draft::read(&fields);
     if fields.has("check") {
         return try_url(&visitor, &checker, Some(&known), draft).await;

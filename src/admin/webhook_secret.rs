@@ -96,7 +96,7 @@ fn render(visitor: &Visitor, webhook: Webhook, told: Told) -> Page {
             .map(still_signs),
         guides: snippets::verification(signing)
             .into_iter()
-            .map(|snippet| (snippet.language, CopyBlock::new(snippet.what, snippet.text)))
+            .map(|code| (code.language, CopyBlock::new(code.what, code.text)))
             .collect(),
         signings: webhook_draft::signings(signing),
         overlap: told

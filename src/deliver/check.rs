@@ -194,3 +194,65 @@ fn expires_at_ms(certificate: &CertificateDer<'_>) -> Option<i64> {
     let ends = certificate.tbs_certificate().validity().not_after;
     i64::try_from(ends.to_unix_duration().as_millis()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use std::net::TcpListener;
+    use std::pin::pin;
+
+    fn checker(allowed: &[&str]) -> UrlChecker {
+        let allowed: Vec<IpNet> = allowed.iter().map(|net| net.parse().unwrap()).collect();
+        let rules = ConnectRules {
+            timeout: Duration::from_secs(5),
+            allowed: allowed.into(),
+            requires_https: false,
+        };
+        UrlChecker::new(rules).unwrap()
+    }
+
+    fn listening() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[tokio::test]
+    async fn a_name_of_a_forbidden_address_is_told_and_not_dialled() {
+        let (listener, port) = listening();
+        let url = format!("http://user:pass@localhost:{port}/")
+            .parse()
+            .unwrap();
+        let verdict = checker(&[]).check(&url).await.unwrap();
+        assert_eq!(verdict.host, format!("localhost:{port}"));
+        assert!(!verdict.addresses.is_empty());
+        let is_flagged = |judged: &Judged| judged.allowing_flag.is_some();
+        assert!(verdict.addresses.iter().all(is_flagged));
+        let refusal = verdict.connection.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::BlockedAddress);
+        let dialled = listener.accept().map(|_| ()).unwrap_err();
+        assert_eq!(dialled.kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn no_more_are_checked_at_once_than_may_be() {
+        // It takes connections and never speaks.
+        let (_listener, port) = listening();
+        let checker = checker(&["127.0.0.0/8"]);
+        let url: Url = format!("https://127.0.0.1:{port}/").parse().unwrap();
+        let mut checks: Vec<_> = (0..CHECKS_AT_ONCE)
+            .map(|_| Box::pin(checker.check(&url)))
+            .collect();
+        for check in &mut checks {
+            assert!(check.now_or_never().is_none());
+        }
+        let refusal = checker.check(&url).await.unwrap_err();
+        assert_eq!(refusal.kind(), Kind::Unavailable);
+        // One that is given up leaves its place.
+        drop(checks.pop());
+        let mut next = pin!(checker.check(&url));
+        assert!(next.as_mut().now_or_never().is_none());
+    }
+}

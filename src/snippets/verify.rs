@@ -1,12 +1,22 @@
 //! What people paste into their receiver to be sure that a request is from the box: one snippet a language,
 //! for each way to sign. Their texts are files of their own; tests run them on real requests.
 
-use super::Snippet;
 use crate::webhook::Signing;
+
+/// Code to paste.
+#[derive(Debug, Clone, Copy)]
+pub struct Verification {
+    /// Its language.
+    pub language: &'static str,
+    /// What it is, in the middle of a sentence.
+    pub what: &'static str,
+    /// To the letter.
+    pub text: &'static str,
+}
 
 /// The code that verifies what a webhook sends, by language. It takes the secret from the environment variable
 /// `WEBHOOK_SECRET`, or the public key from `WEBHOOK_PUBLIC_KEY`, and refuses what is older than five minutes.
-pub fn verification(signing: Signing) -> [Snippet; 5] {
+pub fn verification(signing: Signing) -> [Verification; 5] {
     let texts = match signing {
         Signing::Hmac => [
             include_str!("verify/hmac.mjs"),
@@ -23,8 +33,8 @@ pub fn verification(signing: Signing) -> [Snippet; 5] {
             include_str!("verify/ed25519.sh"),
         ],
     };
-    let [node, python, go, php, shell] = texts.map(|text| text.trim_end().to_owned());
-    let snippet = |language, what, text| Snippet {
+    let [node, python, go, php, shell] = texts.map(str::trim_end);
+    let snippet = |language, what, text| Verification {
         language,
         what,
         text,
@@ -50,7 +60,7 @@ mod tests {
                 Signing::Ed25519 => ("v1a", "WEBHOOK_PUBLIC_KEY"),
             };
             for snippet in verification(signing) {
-                let text = &snippet.text;
+                let text = snippet.text;
                 assert!(text.contains(variable), "{text}");
                 let quoted = ["'", "\"", "=", " "]
                     .iter()

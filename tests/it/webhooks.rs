@@ -197,6 +197,12 @@ fn everything_that_is_said_in_the_form_comes_back() {
     }
     assert!(!page.contains("canary-key"));
 
+    // How it signs is changed elsewhere, and a new one has nothing to forget.
+    let signing = with(&borrowed(&first), "signing", "hmac");
+    assert_eq!(ann.post(&the.newest(""), &signing).status, 422);
+    let forgetting = with(&EVERYTHING, "drop_credentials", "1");
+    assert_eq!(ann.post(&the.path("webhooks"), &forgetting).status, 422);
+
     // And what was set can be taken away again.
     let bare = [
         ("name", "Less of It"),
