@@ -4,9 +4,14 @@
 use super::settings::Settings;
 use super::view::When;
 use crate::address;
-use crate::deliver::check::{Judged, KnownCertificate, MAX_ADDRESSES, Reached, Unreached, Verdict};
+use crate::deliver::check::{
+    GLANCE_TIMEOUT, Judged, KnownCertificate, MAX_ADDRESSES, Reached, Unreached, UrlChecker,
+    Verdict,
+};
 use crate::error::{Error, FieldError, Result};
 use crate::webhook::{WebhookInput, WebhookSettings, must_be_https};
+use askama::Template;
+use askama::filters::HtmlSafe;
 
 /// Checks what was written, and the address as far as it can be judged without asking a resolver:
 /// a webhook that could never be sent to is better refused now than found out later.
@@ -95,15 +100,36 @@ pub(super) struct Finding {
     pub(super) when: Option<When>,
 }
 
-/// What a check has found.
+/// What a check has found, as it stands on a page.
+#[derive(Template)]
+#[template(path = "parts/found.html")]
 pub(super) struct Findings {
     /// Host and port.
     pub(super) host: String,
     /// One after the other, as far as it came.
     pub(super) findings: Vec<Finding>,
+    /// What is so of the webhook.
+    pub(super) note: &'static str,
 }
 
+impl HtmlSafe for Findings {}
+
 impl Findings {
+    /// A glance at the URL of a webhook that is saved; `None` where there is no time for it.
+    pub(super) async fn of_saved(checker: &UrlChecker, url: &str, now_ms: i64) -> Option<Self> {
+        let url = url::Url::parse(url.trim()).ok()?;
+        let verdict = checker.check(&url, GLANCE_TIMEOUT).await.ok()?;
+        let mut findings = Self::new(&verdict, now_ms);
+        findings.note = "No request was sent. The webhook is saved all the same.";
+        Some(findings)
+    }
+
+    /// Whether deliveries will fail, as things are.
+    pub(super) fn are_bad(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|finding| finding.mark == Mark::Bad)
+    }
+
     /// A verdict in words.
     pub(super) fn new(verdict: &Verdict, now_ms: i64) -> Self {
         let mut findings = Vec::new();
@@ -121,6 +147,7 @@ impl Findings {
         Self {
             host: verdict.host.clone(),
             findings,
+            note: "No request was sent, and nothing is saved yet.",
         }
     }
 }

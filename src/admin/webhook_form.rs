@@ -9,7 +9,7 @@ use super::webhook_catalog::{Catalog, MAX_SEEN};
 use super::webhook_check::{self, Findings};
 use super::webhook_draft::{self, Alternative, Draft, KNOWN_FIELDS, NEW_FIELDS, Row};
 use crate::access::Role;
-use crate::deliver::check::UrlChecker;
+use crate::deliver::check::{CHECK_TIMEOUT, UrlChecker};
 use crate::delivery::{MAX_ATTEMPTS, MAX_DELAY};
 use crate::error::{Error, FieldError, Result};
 use crate::id::WebhookId;
@@ -191,7 +191,7 @@ async fn try_url(
     let told = match (wrong_url, url::Url::parse(draft.input.url.trim())) {
         (None, Ok(url)) => Told {
             findings: Some(Findings::new(
-                &checker.check(&url).await?,
+                &checker.check(&url, CHECK_TIMEOUT).await?,
                 visitor.desk().now_ms,
             )),
             ..Told::default()
@@ -212,6 +212,7 @@ struct Created {
     href: String,
     is_shared: bool,
     secret: CopyBlock,
+    findings: Option<Findings>,
 }
 
 /// Makes a webhook and shows its secret, this once: the answer to the form is the page itself.
@@ -251,8 +252,16 @@ pub(super) async fn create(visitor: Visitor, checker: web::Data<UrlChecker>, for
         href: format!("{}/webhooks/{}", visitor.base(), made.id),
         is_shared: signing == Signing::Hmac,
         secret: CopyBlock::new("what it is verified with", made.secret),
+        findings: Findings::of_saved(&checker, &draft.input.url, visitor.desk().now_ms).await,
     };
     page(StatusCode::CREATED, &shown)
+}
+
+/// Whether nothing can be sent to the URL, as things are.
+async fn is_out_of_reach(visitor: &Visitor, checker: &UrlChecker, draft: &Draft) -> bool {
+    let now_ms = visitor.desk().now_ms;
+    let found = Findings::of_saved(checker, &draft.input.url, now_ms).await;
+    found.is_some_and(|found| found.are_bad())
 }
 
 /// The form again, with what was refused at its fields.
@@ -295,7 +304,12 @@ pub(super) async fn save(
     match saved {
         Ok(()) => {
             let shown = format!("{}/webhooks/{id}", visitor.base());
-            Ok(see_other(&flash::to(&shown, Said::Saved, 0)))
+            let has_moved = draft.input.url.trim() != known.settings.url.as_str();
+            let said = match has_moved {
+                true if is_out_of_reach(&visitor, &checker, &draft).await => Said::SavedOutOfReach,
+                _ => Said::Saved,
+            };
+            Ok(see_other(&flash::to(&shown, said, 0)))
         }
         Err(error) => refuse(&visitor, Some(&known), draft, error).await,
     }

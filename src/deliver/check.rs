@@ -20,8 +20,10 @@ use x509_cert::der::Decode as _;
 
 /// Checks on their way at once; one more is refused.
 const CHECKS_AT_ONCE: usize = 8;
-/// All of a check, from looking up to the TLS handshake.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(8);
+/// All of a check that somebody asked for, from looking up to the TLS handshake.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(8);
+/// All of a check that goes with saving, which must not make people wait.
+pub const GLANCE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Addresses of a name that are told.
 pub const MAX_ADDRESSES: usize = 8;
 
@@ -100,11 +102,11 @@ impl UrlChecker {
         })
     }
 
-    /// Checks a URL.
+    /// Checks a URL, all of it within a time: what was found until then is told.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] when too many are on their way.
-    pub async fn check(&self, url: &Url) -> Result<Verdict> {
+    pub async fn check(&self, url: &Url, within: Duration) -> Result<Verdict> {
         let _permit = self.checks.try_acquire().map_err(|_| {
             Error::new(
                 Kind::Unavailable,
@@ -118,12 +120,12 @@ impl UrlChecker {
             addresses: Vec::new(),
             connection: Err(Unreached {
                 class: ErrorClass::Timeout,
-                detail: format!("no answer within {CHECK_TIMEOUT:?}"),
+                detail: format!("no answer within {within:?}"),
             }),
         };
         let looking = self.look(url, port, &mut verdict);
         // What was found until then stays.
-        let _ = tokio::time::timeout(CHECK_TIMEOUT, looking).await;
+        let _ = tokio::time::timeout(within, looking).await;
         Ok(verdict)
     }
 
@@ -225,7 +227,7 @@ mod tests {
         let url = format!("http://user:pass@localhost:{port}/")
             .parse()
             .unwrap();
-        let verdict = checker(&[]).check(&url).await.unwrap();
+        let verdict = checker(&[]).check(&url, CHECK_TIMEOUT).await.unwrap();
         assert_eq!(verdict.host, format!("localhost:{port}"));
         assert!(!verdict.addresses.is_empty());
         let is_flagged = |judged: &Judged| judged.allowing_flag.is_some();
@@ -243,16 +245,18 @@ mod tests {
         let checker = checker(&["127.0.0.0/8"]);
         let url: Url = format!("https://127.0.0.1:{port}/").parse().unwrap();
         let mut checks: Vec<_> = (0..CHECKS_AT_ONCE)
-            .map(|_| Box::pin(checker.check(&url)))
+            .map(|_| Box::pin(checker.check(&url, CHECK_TIMEOUT)))
             .collect();
         for check in &mut checks {
             assert!(check.now_or_never().is_none());
         }
-        let refusal = checker.check(&url).await.unwrap_err();
+        let refusal = checker.check(&url, CHECK_TIMEOUT).await.unwrap_err();
         assert_eq!(refusal.kind(), Kind::Unavailable);
+        let refusal = checker.check(&url, Duration::ZERO).await.unwrap_err();
+        assert_eq!(refusal.code(), "checks_busy");
         // One that is given up leaves its place.
         drop(checks.pop());
-        let mut next = pin!(checker.check(&url));
+        let mut next = pin!(checker.check(&url, CHECK_TIMEOUT));
         assert!(next.as_mut().now_or_never().is_none());
     }
 }

@@ -1193,8 +1193,32 @@ fn a_url_is_checked_without_a_request_and_without_being_kept() {
     let sql = "SELECT count(*) FROM webhook WHERE url LIKE '%/other'";
     assert_eq!(the.data.number(sql), 0);
 
+    // Saving looks, too, and saves all the same.
+    let url = receiver.url("/");
+    let fields = [("name", "Reached"), ("url", url.as_str()), ("event", "*")];
+    let made = the.ann().post(&the.path("webhooks"), &fields);
+    assert!(made.text().contains(&connected), "{}", made.text());
+
     let gone = receiver.url("/");
     drop(receiver);
+    let fields = with(&fields, "url", &gone);
+    let made = the.ann().post(&the.path("webhooks"), &fields);
+    assert_eq!(made.status, 201);
+    assert!(made.text().contains("Nothing is listening"));
+    let elsewhere = with(&fields, "url", "http://127.0.0.1:1/");
+    let saved = the.ann().submit(&the.newest(""), &elsewhere);
+    let said = the.ann().see(saved.location()).text();
+    assert!(
+        said.contains("was saved, but its URL could not be reached"),
+        "{said}"
+    );
+    let saved = the.ann().submit(&the.newest(""), &elsewhere);
+    let said = the.ann().see(saved.location()).text();
+    assert!(
+        said.contains("The webhook was saved."),
+        "an URL that stays is not tried"
+    );
+
     let page = check_url(&the, &gone);
     let said = page.text();
     assert!(said.contains("Nothing is listening"), "{said}");
