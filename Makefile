@@ -25,9 +25,10 @@ bench: tools-bench
 	$(CARGO) build --locked --release
 	$(CARGO) bench --locked --bench bench
 
-# The suites that kill the box, at length.
+# The suites that kill the box, at length, and the measurement beside silent webhooks with its strict bound.
 soak:
 	PILLARBOX_TEST_KILLS=200 PILLARBOX_TEST_DUPLICATES=10000 $(CARGO) test --locked --release --test it -- --nocapture kill
+	PILLARBOX_TEST_STRICT=1 $(CARGO) test --locked --release --test it -- --nocapture two_thousand_silent
 
 tools-test:
 	@./tests/install-tools chromium:chromium chromedriver:chromium-driver node:nodejs npm:npm \

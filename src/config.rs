@@ -64,6 +64,11 @@ const UNFINISHED_ATTEMPTS: usize = 1_024;
 const READY_BYTES: usize = 64 * 1_024 * 1_024;
 /// Deliveries on their way to one webhook.
 const WEBHOOK_CONCURRENCY: usize = 8;
+/// A webhook whose every attempt has failed for this long is disabled, unless told otherwise
+/// (webhooks.md, "Schedule").
+const DISABLE_AFTER: Duration = DAY.saturating_mul(5);
+/// It may be told to be disabled after this time or a longer one.
+const DISABLE_AFTER_AT_LEAST: Duration = Duration::from_secs(1);
 /// Committed deliveries that may wait in memory for the dispatcher; the rest it reads from the file.
 const FRESH_DELIVERIES: usize = 8_192;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,6 +160,9 @@ pub struct ServeOptions {
     /// Delays before each attempt, with commas [default: 0s,5s,5m,30m,2h,5h,10h,14h,20h,24h]
     #[arg(long, env = "PILLARBOX_RETRY_SCHEDULE", value_name = "DELAYS", value_parser = parse_schedule)]
     pub retry_schedule: Option<RetrySchedule>,
+    /// How long a webhook may fail before it is disabled, such as 5d or never [default: 5d]
+    #[arg(long, env = "PILLARBOX_DISABLE_AFTER", value_name = "TIME", value_parser = parse_disable_after)]
+    pub disable_after: Option<Duration>,
     /// How long events are kept, such as 90d or forever [default: 90d]
     #[arg(long, env = "PILLARBOX_KEEP_EVENTS", value_name = "TIME", value_parser = parse_keep)]
     pub keep_events: Option<Duration>,
@@ -189,6 +197,7 @@ impl ServeOptions {
             require_https: self.require_https || other.require_https,
             insecure_http: self.insecure_http || other.insecure_http,
             retry_schedule: self.retry_schedule.or(other.retry_schedule),
+            disable_after: self.disable_after.or(other.disable_after),
             keep_events: self.keep_events.or(other.keep_events),
             keep_deliveries: self.keep_deliveries.or(other.keep_deliveries),
             keep_bytes: self.keep_bytes.or(other.keep_bytes),
@@ -199,6 +208,18 @@ impl ServeOptions {
 
 fn parse_schedule(text: &str) -> Result<RetrySchedule, String> {
     text.parse()
+}
+
+fn parse_disable_after(text: &str) -> Result<Duration, String> {
+    if text == "never" {
+        return Ok(Duration::MAX);
+    }
+    let after = humantime::parse_duration(text)
+        .map_err(|e| format!("\"{text}\": {e}; write a time such as 5d, or never"))?;
+    if after < DISABLE_AFTER_AT_LEAST {
+        return Err(format!("\"{text}\": it must be a second (1s) at least"));
+    }
+    Ok(after)
 }
 
 fn parse_keep(text: &str) -> Result<Duration, String> {
@@ -263,6 +284,8 @@ struct FileOptions {
     insecure_http: bool,
     #[serde(alias = "retry_schedule")]
     retry_schedule: Option<String>,
+    #[serde(alias = "disable_after")]
+    disable_after: Option<String>,
     #[serde(alias = "keep_events")]
     keep_events: Option<String>,
     #[serde(alias = "keep_deliveries")]
@@ -292,6 +315,7 @@ impl FileOptions {
             trusted_proxy: self.trusted_proxy,
             insecure_http: self.insecure_http,
             retry_schedule: parsed("retry-schedule", self.retry_schedule, parse_schedule)?,
+            disable_after: parsed("disable-after", self.disable_after, parse_disable_after)?,
             keep_events: parsed("keep-events", self.keep_events, parse_keep)?,
             keep_deliveries: parsed("keep-deliveries", self.keep_deliveries, parse_keep)?,
             keep_bytes: parsed("keep-bytes", self.keep_bytes, parse_keep_bytes)?,
@@ -328,6 +352,8 @@ pub struct Config {
     pub insecure_http: bool,
     /// When failed deliveries are tried again.
     pub retry_schedule: RetrySchedule,
+    /// How long a webhook may fail before it is disabled.
+    pub disable_after: Duration,
     /// How long events are kept.
     pub keep_events: Duration,
     /// How long settled deliveries are kept.
@@ -360,6 +386,7 @@ impl Config {
             trusted_proxy: options.trusted_proxy,
             insecure_http: options.insecure_http,
             retry_schedule: options.retry_schedule.unwrap_or_default(),
+            disable_after: options.disable_after.unwrap_or(DISABLE_AFTER),
             keep_events: options.keep_events.unwrap_or(KEEP_EVENTS),
             keep_deliveries: options.keep_deliveries.unwrap_or(KEEP_DELIVERIES),
             keep_bytes: options.keep_bytes.unwrap_or(u64::MAX),
@@ -426,6 +453,7 @@ impl Config {
             ready_bytes: READY_BYTES,
             webhook_concurrency: WEBHOOK_CONCURRENCY,
             schedule: self.retry_schedule.clone().into(),
+            disable_after_ms: milliseconds(self.disable_after),
             attempt: AttemptLimits {
                 total_timeout: ATTEMPT_TIMEOUT,
                 response_body_bytes: RESPONSE_BODY_BYTES,
@@ -585,6 +613,20 @@ mod tests {
         }
         for wrong in ["", "90", "23h", "0s", "never"] {
             assert!(parse_keep(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_disabled_after_five_days_or_as_told() {
+        let after_ms = |text| {
+            load(text, ServeOptions::default())
+                .map(|config| config.dispatch_limits().disable_after_ms)
+        };
+        assert_eq!(after_ms("").unwrap(), 5 * 86_400_000);
+        assert_eq!(after_ms("disable-after = \"90s\"").unwrap(), 90_000);
+        assert!(after_ms("disable_after = \"never\"").unwrap() > 1_000_000 * 86_400_000);
+        for wrong in ["", "5", "0s", "forever"] {
+            assert!(parse_disable_after(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -5,11 +5,11 @@
 use crate::delivery::{DeliveryState, Standing};
 use crate::error::{Error, Result};
 use crate::event::StoredEvent;
-use crate::id::{EventId, IdGenerator, MessageId, WorkspaceId};
+use crate::id::{EventId, IdGenerator, MessageId, WebhookId, WorkspaceId};
 use crate::message::{self, MessageSource, Notice, NoticeOf};
 use crate::store::catalog::Catalog;
 use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
-use crate::webhook::{Format, WebhookState};
+use crate::webhook::{Format, Webhook, WebhookState};
 use bytes::Bytes;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -32,6 +32,7 @@ pub fn owe(
         event: Some(stored.id),
         event_type: &event.name,
         at_ms: event.received_at_ms,
+        left_out: None,
     };
     let source = event.source.and_then(|id| {
         let name = catalog.source_name(id)?;
@@ -53,11 +54,44 @@ pub fn announce(
     workspace: WorkspaceId,
     notice: &Notice,
 ) -> Result<Vec<OwedDelivery>> {
+    announce_but(connection, catalog, ids, workspace, notice, None)
+}
+
+/// As [`announce`], of something about one webhook: that one does not hear of it.
+///
+/// # Errors
+/// When the file refuses.
+pub fn announce_to_others(
+    connection: &Connection,
+    catalog: &Catalog,
+    ids: &IdGenerator,
+    webhook: &Webhook,
+    notice: &Notice,
+) -> Result<Vec<OwedDelivery>> {
+    announce_but(
+        connection,
+        catalog,
+        ids,
+        webhook.workspace,
+        notice,
+        Some(webhook.id),
+    )
+}
+
+fn announce_but(
+    connection: &Connection,
+    catalog: &Catalog,
+    ids: &IdGenerator,
+    workspace: WorkspaceId,
+    notice: &Notice,
+    left_out: Option<WebhookId>,
+) -> Result<Vec<OwedDelivery>> {
     let about = About {
         workspace,
         event: None,
         event_type: notice.event_type,
         at_ms: notice.at_ms,
+        left_out,
     };
     let body =
         |format, message| message::notice_body(format, notice, NoticeOf { workspace, message });
@@ -72,6 +106,8 @@ struct About<'a> {
     event: Option<EventId>,
     event_type: &'a str,
     at_ms: i64,
+    /// Who does not hear of it.
+    left_out: Option<WebhookId>,
 }
 
 fn owe_all(
@@ -89,6 +125,7 @@ fn owe_all(
     let wanting = catalog
         .webhooks_of(about.workspace)
         .iter()
+        .filter(|webhook| Some(webhook.id) != about.left_out)
         .filter(|webhook| webhook.wants(about.event_type) && webhook.lets_pass(read));
     for webhook in wanting {
         let wanted = webhook.settings.format;

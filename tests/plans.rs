@@ -105,6 +105,14 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "and activating or deleting it settles all of that at once",
     ),
     (
+        "UPDATE delivery SET queue_webhook_id",
+        "a webhook that begins or ceases to keep the order queues all that it is owed at once",
+    ),
+    (
+        "FROM webhook_health",
+        "a row for each webhook that fails, read once at the start",
+    ),
+    (
         "FROM event WHERE id > ?1 AND id <= ?2 ORDER BY id",
         "a window of the log, whose end was looked for so that it has at most 65,536 events",
     ),

@@ -10,16 +10,18 @@ use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use super::webhook_draft::{format_words, signing_words};
 use super::webhook_form::webhook_id;
 use crate::access::Role;
+use crate::deliver::BREAKER_FAILURES;
 use crate::id::DeliveryId;
+use crate::store::health::{self, Health};
 use crate::store::history::{self, COUNT_LIMIT, DeliveryFilter};
-use crate::store::webhooks::{self, Failing};
+use crate::store::webhooks;
 use crate::webhook::{Webhook, WebhookInput, WebhookState};
 use actix_web::web;
 use askama::Template;
 
 /// A webhook is said to fail from this many failed attempts in a row on (webhooks.md, "Event types"): before
 /// that, the schedule is expected to get over it.
-const FAILING_FROM: i64 = 4;
+const FAILING_FROM: u32 = 4;
 
 /// Why a webhook is as it is.
 struct Trouble {
@@ -32,10 +34,10 @@ impl Trouble {
     fn new(
         state: WebhookState,
         reason: Option<String>,
-        failing: Option<Failing>,
+        failing: Option<Health>,
         now_ms: i64,
     ) -> Option<Self> {
-        let since = |failing: Failing| When::new(failing.since_ms, now_ms);
+        let since = |failing: Health| When::new(failing.failing_since_ms, now_ms);
         match (state, failing) {
             (WebhookState::Disabled, failing) => Some(Self {
                 text: reason.unwrap_or_else(|| "The box has stopped it.".to_owned()),
@@ -46,10 +48,14 @@ impl Trouble {
                 Some(Self {
                     text: format!(
                         "{} attempts in a row have failed.",
-                        number(failing.failures)
+                        number(failing.failures.into())
                     ),
                     since: Some(since(failing)),
-                    then: "It is probed with one delivery at a time until one succeeds; the rest waits.",
+                    then: if failing.failures >= BREAKER_FAILURES {
+                        "It is probed with one delivery at a time until one succeeds; the rest waits."
+                    } else {
+                        "What failed is tried again by the schedule."
+                    },
                 })
             }
             _ => None,
@@ -101,7 +107,7 @@ pub(super) async fn show(
             let filter = DeliveryFilter::Webhook(id);
             Ok((
                 webhooks::get(connection, &vault, workspace, id)?,
-                webhooks::failing(connection, id)?,
+                health::of(connection, id)?,
                 history::recent_outcomes(connection, id)?,
                 history::waiting(connection, id)?,
                 history::page(connection, workspace, filter, before, PAGE_ROWS + 1)?,
@@ -155,9 +161,9 @@ mod tests {
 
     #[test]
     fn a_webhook_in_trouble_says_why_and_since_when() {
-        let failing = |failures| Failing {
+        let failing = |failures| Health {
             failures,
-            since_ms: 0,
+            failing_since_ms: 0,
         };
         let trouble = |state, failing| Trouble::new(state, None, failing, 60_000);
         assert!(trouble(WebhookState::Active, None).is_none());
@@ -165,6 +171,9 @@ mod tests {
         assert!(trouble(WebhookState::Paused, Some(failing(9))).is_none());
         let active = trouble(WebhookState::Active, Some(failing(1_234))).unwrap();
         assert!(active.text.starts_with("1,234 attempts in a row") && active.since.is_some());
+        assert!(active.then.contains("probed with one delivery"));
+        let soon = trouble(WebhookState::Active, Some(failing(4))).unwrap();
+        assert!(soon.then.contains("by the schedule"));
         let reason = Some("The receiver answered 410.".to_owned());
         let disabled = Trouble::new(WebhookState::Disabled, reason, None, 0).unwrap();
         assert_eq!(disabled.text, "The receiver answered 410.");

@@ -11,8 +11,9 @@ use super::webhook_form::webhook_id;
 use crate::access::Role;
 use crate::error::{Error, Result};
 use crate::manage::{self, Held};
+use crate::store::health::{self, Health};
 use crate::store::history::{self, COUNT_LIMIT, RecentOutcomes, Waiting};
-use crate::store::webhooks::{self, Failing, WebhookRow};
+use crate::store::webhooks::{self, WebhookRow};
 use crate::webhook::{Webhook, WebhookState};
 use actix_web::web;
 use askama::Template;
@@ -38,12 +39,12 @@ struct Row {
 }
 
 /// Why a row is in its state, in a few words; its page says more.
-fn why(state: WebhookState, reason: Option<String>, failing: Option<Failing>) -> Option<String> {
+fn why(state: WebhookState, reason: Option<String>, failing: Option<Health>) -> Option<String> {
     match (state, failing) {
         (WebhookState::Disabled, _) => reason,
         (WebhookState::Active, Some(failing)) => Some(match failing.failures {
             1 => "1 attempt failed".to_owned(),
-            n => format!("{} attempts in a row failed", number(n)),
+            n => format!("{} attempts in a row failed", number(n.into())),
         }),
         _ => None,
     }
@@ -52,7 +53,7 @@ fn why(state: WebhookState, reason: Option<String>, failing: Option<Failing>) ->
 /// What is read of a webhook for its row.
 struct Found {
     webhook: WebhookRow,
-    failing: Option<Failing>,
+    failing: Option<Health>,
     outcomes: RecentOutcomes,
     waiting: Waiting,
 }
@@ -114,7 +115,7 @@ pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
                 .map(|webhook| {
                     let id = webhook.webhook.id;
                     Ok(Found {
-                        failing: webhooks::failing(connection, id)?,
+                        failing: health::of(connection, id)?,
                         outcomes: history::recent_outcomes(connection, id)?,
                         waiting: history::waiting(connection, id)?,
                         webhook,

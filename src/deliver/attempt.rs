@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 /// The bounds of sending.
 #[derive(Debug, Clone)]
 pub struct DispatchLimits {
-    /// Attempts on their way, in all.
+    /// Attempts on their way, in all, but for those that people ask for.
     pub concurrency: usize,
     /// Attempts on their way or not yet recorded, in all: as many at most are made again after a
     /// crash (promise 10).
@@ -30,6 +30,8 @@ pub struct DispatchLimits {
     pub webhook_concurrency: usize,
     /// When to try again.
     pub schedule: Arc<RetrySchedule>,
+    /// A webhook whose every attempt has failed for this long is disabled, milliseconds.
+    pub disable_after_ms: i64,
     /// The bounds of one attempt.
     pub attempt: AttemptLimits,
     /// How long attempts on their way may take to end when the box stops.

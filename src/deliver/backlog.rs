@@ -1,10 +1,10 @@
 //! Reading what webhooks are owed from the file, off the dispatcher's thread: whose backlog is read next,
 //! and what the file says.
 
-use super::lane::{Lane, READ_LIMIT, READY_AT_LEAST, Wish};
+use super::lane::{Lane, READY_AT_LEAST, Reading, Wish};
 use crate::error::{Error, Result};
 use crate::id::WebhookId;
-use crate::store::deliveries::{self, DuePlace, OwedDelivery, ReadLimit};
+use crate::store::deliveries::{self, OwedDelivery, ReadLimit};
 use crate::time::now_ms;
 use rusqlite::Connection;
 use std::collections::{HashMap, VecDeque};
@@ -48,13 +48,8 @@ impl Readings {
                 continue;
             };
             lane.is_unread = false;
-            if let Some((after, known)) = lane.begin_reading() {
-                wanted.push(Wanted {
-                    webhook,
-                    after,
-                    rows: known + READ_LIMIT,
-                    rows_at_least: known + READY_AT_LEAST,
-                });
+            if let Some(reading) = lane.begin_reading() {
+                wanted.push(Wanted { webhook, reading });
             }
         }
         self.is_urgent = !self.unread.is_empty();
@@ -68,20 +63,15 @@ impl Readings {
     }
 }
 
-/// What to read of a webhook's due list.
+/// What to read of what a webhook is owed.
 pub(super) struct Wanted {
     pub(super) webhook: WebhookId,
-    /// From there on, or from the start.
-    pub(super) after: Option<DuePlace>,
-    /// So many rows at most.
-    pub(super) rows: usize,
-    /// So many rows even where there is no room for their bytes.
-    pub(super) rows_at_least: usize,
+    reading: Reading,
 }
 
 /// What the file says that a webhook is owed.
 pub(super) struct Backlog {
-    /// What is due, longest first.
+    /// What is due, longest first; or in the order of the events.
     pub(super) due: Vec<OwedDelivery>,
     /// Whether there was more than was asked for.
     pub(super) is_full: bool,
@@ -99,22 +89,41 @@ pub(super) fn read(
     let now_ms = now_ms();
     let mut backlogs = Vec::with_capacity(wanted.len());
     for wanted in wanted {
-        let limit = ReadLimit {
-            rows: wanted.rows,
-            bytes,
-            rows_at_least: wanted.rows_at_least,
-        };
-        let (due, is_full) =
-            deliveries::due(&snapshot, wanted.webhook, wanted.after, now_ms, limit)?;
-        let read: usize = due.iter().map(|owed| owed.body.len()).sum();
+        let backlog = read_one(&snapshot, wanted, now_ms, bytes)?;
+        let read: usize = backlog.due.iter().map(|owed| owed.body.len()).sum();
         bytes = bytes.saturating_sub(read);
-        backlogs.push(Backlog {
-            due,
-            is_full,
-            next_due_ms: deliveries::next_due_ms(&snapshot, wanted.webhook, now_ms)?,
-        });
+        backlogs.push(backlog);
     }
     Ok(backlogs)
+}
+
+fn read_one(
+    connection: &Connection,
+    wanted: &Wanted,
+    now_ms: i64,
+    bytes: usize,
+) -> Result<Backlog> {
+    let Wanted { webhook, reading } = *wanted;
+    let limit = ReadLimit {
+        rows: reading.known + reading.enough,
+        bytes,
+        // So many even where there is no room for their bytes.
+        rows_at_least: reading.known + READY_AT_LEAST,
+    };
+    if reading.is_ordered {
+        let (due, is_full, next_due_ms) = deliveries::in_order(connection, webhook, now_ms, limit)?;
+        return Ok(Backlog {
+            due,
+            is_full,
+            next_due_ms,
+        });
+    }
+    let (due, is_full) = deliveries::due(connection, webhook, reading.after, now_ms, limit)?;
+    Ok(Backlog {
+        due,
+        is_full,
+        next_due_ms: deliveries::next_due_ms(connection, webhook, now_ms)?,
+    })
 }
 
 /// Runs what waits for the file on a thread that may wait.

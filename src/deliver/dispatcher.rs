@@ -3,10 +3,13 @@
 
 use super::attempt::{self, Made, Target, Told, Tools};
 use super::backlog::{self, Backlog, Readings, in_background};
-use super::lane::{Lane, READY_LIMIT, Room};
+use super::books::Books;
+use super::health::{Changes, Failing};
+use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
 use super::request::AttemptRequest;
+use super::share::{Class, Share};
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
 use crate::delivery::{DeliveryState, Trigger};
@@ -14,9 +17,10 @@ use crate::error::Result;
 use crate::followers::FreshDeliveries;
 use crate::id::WebhookId;
 use crate::store::deliveries::{self, OwedDelivery};
+use crate::store::health::{self, Health};
 use crate::time::now_ms;
-use crate::webhook::WebhookState;
-use std::collections::{HashMap, VecDeque};
+use crate::webhook::{Webhook, WebhookState};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +30,8 @@ const SETBACK_MS: i64 = 1_000;
 /// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
 /// that nobody uses are to be closed.
 const LOOK: Duration = Duration::from_secs(15);
+/// Receivers that keep silent are looked for this often, while any attempt is on its way.
+const SILENCE_LOOK: Duration = Duration::from_millis(250);
 
 /// Sends until `stop` says so, then lets what is on its way end.
 pub(super) async fn run(
@@ -34,12 +40,15 @@ pub(super) async fn run(
     mut asked_for: mpsc::Receiver<AttemptRequest>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut dispatcher = Dispatcher::new(tools);
-    dispatcher.follow_catalog();
-    // What was made before the start may be on no list yet.
-    dispatcher.turn_all_away();
+    let Some(health) = failing_at_start(&tools, &mut stop).await else {
+        return;
+    };
+    let mut dispatcher = Dispatcher::new(tools, &health);
+    // What was made before the start may be on no list yet: following the catalog looks for it.
+    dispatcher.follow_catalog(&health);
     loop {
         dispatcher.ring_timers();
+        dispatcher.notice_silence();
         dispatcher.launch(&fresh);
         dispatcher.list_as_due();
         dispatcher.read();
@@ -68,24 +77,52 @@ pub(super) async fn run(
                 None => break,
             },
             Some(request) = asked_for.recv() => dispatcher.look_up(request),
-            () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
+            () = dispatcher.tools.catalog.changed() => {
+                // What was committed before the change comes before it.
+                dispatcher.take_committed(&mut fresh);
+                dispatcher.follow_catalog(&HashMap::new());
+            }
             () = tokio::time::sleep(sleep) => {}
         }
     }
     dispatcher.drain().await;
 }
 
+/// Which receivers failed before the start; `None` when the box stops before the file says so.
+async fn failing_at_start(
+    tools: &Tools,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<HashMap<WebhookId, Health>> {
+    loop {
+        let readers = tools.readers.clone();
+        match in_background(move || health::all(&*readers.get()?)).await {
+            Ok(health) => return Some(health.into_iter().collect()),
+            Err(e) => tracing::error!(error = %e, "which webhooks fail could not be read yet"),
+        }
+        let setback = Duration::from_millis(SETBACK_MS.unsigned_abs());
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return None,
+            () = tokio::time::sleep(setback) => {}
+        }
+    }
+}
+
 struct Dispatcher {
     tools: Arc<Tools>,
+    books: Books,
     lanes: HashMap<WebhookId, Lane>,
+    /// What the file says of receivers that fail.
+    failing: Failing,
     room: Room,
     targets: HashMap<WebhookId, Arc<Target>>,
-    /// Lanes that may have something to send or to read, each at most once, taken in turn.
-    turns: VecDeque<WebhookId>,
+    /// Lanes that may have something to send or to read, taken in turn.
+    share: Share,
     readings: Readings,
     listing: Listing,
     /// When a lane's file must be looked at again.
-    timers: Timers,
+    timers: Timers<i64>,
+    /// When a lane that is held back gets a turn.
+    turn_timers: Timers<Instant>,
     tasks: Tasks,
     /// Attempts without an answer so far.
     on_their_way: usize,
@@ -95,52 +132,96 @@ struct Dispatcher {
     unrecorded: Vec<Made>,
     is_recording: bool,
     looked_at: Instant,
+    looked_for_silence_at: Instant,
 }
 
 impl Dispatcher {
-    fn new(tools: Arc<Tools>) -> Self {
+    fn new(tools: Arc<Tools>, health: &HashMap<WebhookId, Health>) -> Self {
+        let since = |(id, health): (&WebhookId, &Health)| (*id, health.failing_since_ms);
         Self {
             room: Room::new(tools.limits.ready_bytes),
+            books: Books::of(&tools),
+            share: Share::new(tools.limits.concurrency),
+            failing: health.iter().map(since).collect(),
             tools,
             lanes: HashMap::new(),
             targets: HashMap::new(),
-            turns: VecDeque::new(),
             readings: Readings::default(),
             listing: Listing::new(Instant::now()),
-            timers: Timers::default(),
+            timers: Timers::new(),
+            turn_timers: Timers::new(),
             tasks: Tasks::default(),
             on_their_way: 0,
             unfinished: 0,
             unrecorded: Vec::new(),
             is_recording: false,
             looked_at: Instant::now(),
+            looked_for_silence_at: Instant::now(),
         }
     }
 
-    /// Opens lanes for new webhooks, closes those of deleted ones, follows pauses and edits.
-    fn follow_catalog(&mut self) {
-        let catalog = self.tools.catalog.current();
-        self.lanes.retain(|id, _| catalog.webhook(*id).is_some());
+    /// Opens lanes for new webhooks, closes those of deleted ones, follows pauses and edits. What the
+    /// change owes to webhooks is looked for at once. `health` says which receivers failed before the start.
+    fn follow_catalog(&mut self, health: &HashMap<WebhookId, Health>) {
+        let (catalog, now) = (self.tools.catalog.current(), Instant::now());
+        let share = &mut self.share;
+        self.lanes.retain(|id, lane| {
+            let stays = catalog.webhook(*id).is_some();
+            if !stays {
+                share.recount(lane.counted, (Class::Unknown, 0));
+            }
+            stays
+        });
+        self.failing.retain(|id, _| catalog.webhook(*id).is_some());
         self.targets.retain(|id, target| {
             catalog
                 .webhook(*id)
                 .is_some_and(|webhook| Arc::ptr_eq(webhook, &target.webhook))
         });
         for webhook in catalog.webhooks() {
-            let open = || Lane::open(self.room.clone());
-            let lane = self.lanes.entry(webhook.id).or_insert_with(open);
-            lane.set_active(webhook.state == WebhookState::Active);
+            let terms = terms(webhook, self.tools.limits.webhook_concurrency);
+            let failures = || health.get(&webhook.id).map_or(0, |health| health.failures);
+            let open = || Lane::open(self.room.clone(), terms, failures(), now);
+            self.lanes
+                .entry(webhook.id)
+                .or_insert_with(open)
+                .follow(terms);
             self.give_turn(webhook.id);
+        }
+        drop(catalog);
+        self.turn_all_away();
+    }
+
+    /// A lane may have something to do, as what its receiver is known as now.
+    fn give_turn(&mut self, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else {
+            return;
+        };
+        let now = (lane.class(Instant::now()), lane.on_their_way());
+        if now != lane.counted {
+            self.share.recount(lane.counted, now);
+            lane.counted = now;
+        }
+        // A place that it has left behind in another queue is passed over there.
+        if lane.turn != Some(now.0) {
+            lane.turn = Some(now.0);
+            self.share.wait(now.0, webhook);
         }
     }
 
-    fn give_turn(&mut self, webhook: WebhookId) {
-        if let Some(lane) = self.lanes.get_mut(&webhook)
-            && !lane.has_turn
-        {
-            lane.has_turn = true;
-            self.turns.push_back(webhook);
+    /// Whoever keeps silent is counted as ailing from now on.
+    fn notice_silence(&mut self) {
+        if self.on_their_way == 0 || self.looked_for_silence_at.elapsed() < SILENCE_LOOK {
+            return;
         }
+        let now = Instant::now();
+        self.looked_for_silence_at = now;
+        let changed = |lane: &Lane| lane.on_their_way() > 0 && lane.class(now) != lane.counted.0;
+        let lanes = self.lanes.iter().filter(|(_, lane)| changed(lane));
+        let silent: Vec<_> = lanes.map(|(webhook, _)| *webhook).collect();
+        silent
+            .into_iter()
+            .for_each(|webhook| self.give_turn(webhook));
     }
 
     /// Takes what has been committed by now.
@@ -156,11 +237,10 @@ impl Dispatcher {
     fn push(&mut self, owed: OwedDelivery) {
         let webhook = owed.webhook;
         self.listing.committed(Instant::now());
-        let has_room = self
-            .lanes
-            .get_mut(&webhook)
-            .is_some_and(|lane| lane.push(owed));
-        if !has_room {
+        let lane = self.lanes.get_mut(&webhook);
+        // What is held back has time until all that was committed is looked at.
+        let has_time = lane.is_some_and(|lane| lane.push(owed) || lane.is_held_back());
+        if !has_time {
             // Without a lane the webhook was made or deleted a moment ago; what it is owed is found, or
             // cancelled, in the file.
             self.listing.turned_away([webhook], Instant::now());
@@ -179,29 +259,48 @@ impl Dispatcher {
         if fresh.take_overflow() {
             self.turn_all_away();
         }
-        let mut rest = self.turns.len();
-        while rest > 0 && self.has_room() {
-            rest -= 1;
-            let Some(webhook) = self.turns.pop_front() else {
-                break;
-            };
-            let Some(lane) = self.lanes.get_mut(&webhook) else {
-                continue;
-            };
-            lane.has_turn = false;
-            if let Some(owed) = lane.take(self.tools.limits.webhook_concurrency) {
-                self.give_turn(webhook);
-                rest += 1;
-                self.send(owed, Trigger::Automatic, None);
-            } else {
-                self.readings.ask(webhook, lane);
+        let now = Instant::now();
+        for class in Class::ALL {
+            let mut rest = self.share.waiting(class);
+            while rest > 0 && self.has_room(class) {
+                rest -= 1;
+                let Some(webhook) = self.share.next(class) else {
+                    break;
+                };
+                if self.take_turn(webhook, class, now) {
+                    rest += 1;
+                }
             }
         }
     }
 
-    fn has_room(&self) -> bool {
-        let limits = &self.tools.limits;
-        self.on_their_way < limits.concurrency && self.unfinished < limits.unfinished
+    /// Lets a lane send one delivery, or ask to be read; whether it sent.
+    fn take_turn(&mut self, webhook: WebhookId, class: Class, now: Instant) -> bool {
+        let Some(lane) = self.lanes.get_mut(&webhook) else {
+            return false;
+        };
+        if lane.turn != Some(class) {
+            return false;
+        }
+        lane.turn = None;
+        let turn = lane.take(now);
+        self.readings.ask(webhook, lane);
+        match turn {
+            Turn::Send(owed) => {
+                self.give_turn(webhook);
+                self.send(owed, Trigger::Automatic, None);
+                true
+            }
+            Turn::At(at) => {
+                self.turn_timers.set(webhook, at);
+                false
+            }
+            Turn::Idle => false,
+        }
+    }
+
+    fn has_room(&self, class: Class) -> bool {
+        self.unfinished < self.tools.limits.unfinished && self.share.has_room(class)
     }
 
     fn target(&mut self, webhook: WebhookId) -> Option<Arc<Target>> {
@@ -218,9 +317,9 @@ impl Dispatcher {
         let Some(target) = self.target(owed.webhook) else {
             // Deleted a moment ago; its deliveries are cancelled in the file.
             if let (Trigger::Automatic, Some(lane)) = (trigger, self.lanes.get_mut(&owed.webhook)) {
-                lane.answered();
-                lane.recorded(owed.id);
+                lane.not_made(owed.id);
             }
+            self.give_turn(owed.webhook);
             return;
         };
         self.on_their_way += 1;
@@ -238,9 +337,14 @@ impl Dispatcher {
         }
         self.is_recording = true;
         let made = std::mem::take(&mut self.unrecorded);
-        let tools = Arc::clone(&self.tools);
+        let mut failing = Failing::new();
+        if !self.failing.is_empty() {
+            let known = |made: &Made| Some((made.webhook, *self.failing.get(&made.webhook)?));
+            failing.extend(made.iter().filter_map(known));
+        }
+        let books = self.books.clone();
         self.tasks
-            .start(async move { Done::Recorded(record::record(&tools.writer, made).await) });
+            .start(async move { Done::Recorded(record::record(&books, made, failing).await) });
     }
 
     /// Reads the backlogs that are wanted.
@@ -286,9 +390,13 @@ impl Dispatcher {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Attempt(made) => self.finish_attempt(made),
-            Done::Recorded(recorded) => {
+            Done::Recorded(records) => {
                 self.is_recording = false;
-                recorded.into_iter().for_each(|one| self.finish_record(one));
+                for changes in records.changes {
+                    self.follow_changes(changes);
+                }
+                let recorded = records.recorded.into_iter();
+                recorded.for_each(|one| self.finish_record(one));
             }
             Done::Reading { webhooks, backlogs } => self.finish_reading(webhooks, backlogs),
             Done::Listing {
@@ -317,13 +425,27 @@ impl Dispatcher {
     /// The receiver is free for the next one, while this one's record goes to the disk.
     fn finish_attempt(&mut self, made: Made) {
         self.on_their_way = self.on_their_way.saturating_sub(1);
-        if let (Trigger::Automatic, Some(lane)) =
-            (made.attempt.trigger, self.lanes.get_mut(&made.webhook))
-        {
-            lane.answered();
+        let succeeded = made.attempt.error.is_none();
+        if let Some(lane) = self.lanes.get_mut(&made.webhook) {
+            match made.attempt.trigger {
+                Trigger::Automatic => lane.answered(succeeded, Instant::now(), fastrand::f64()),
+                Trigger::Manual | Trigger::Replay | Trigger::Test if succeeded => lane.succeeded(),
+                Trigger::Manual | Trigger::Replay | Trigger::Test => {}
+            }
             self.give_turn(made.webhook);
         }
         self.unrecorded.push(made);
+    }
+
+    /// Takes what recording came to know of receivers, and what is owed to others because of it.
+    fn follow_changes(&mut self, changes: Changes) {
+        for (webhook, since_ms) in changes.health {
+            match since_ms {
+                Some(since_ms) => self.failing.insert(webhook, since_ms),
+                None => self.failing.remove(&webhook),
+            };
+        }
+        changes.fresh.into_iter().for_each(|owed| self.push(owed));
     }
 
     fn finish_record(&mut self, recorded: Recorded) {
@@ -350,7 +472,7 @@ impl Dispatcher {
         };
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             match trigger {
-                Trigger::Automatic => lane.recorded(delivery),
+                Trigger::Automatic => lane.recorded(delivery, is_settled),
                 Trigger::Manual | Trigger::Replay | Trigger::Test => {
                     if is_settled {
                         lane.settle(delivery);
@@ -376,7 +498,7 @@ impl Dispatcher {
                 tracing::error!(error = %e, "the backlogs of webhooks could not be read");
                 for webhook in webhooks {
                     if let Some(lane) = self.lanes.get_mut(&webhook) {
-                        lane.finish_reading(Vec::new(), false);
+                        lane.finish_reading(Vec::new(), false, false);
                     }
                     self.set_timer(webhook, now_ms() + SETBACK_MS);
                 }
@@ -388,7 +510,8 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(&webhook) else {
             return;
         };
-        lane.finish_reading(backlog.due, backlog.is_full);
+        let is_waiting = backlog.next_due_ms.is_some();
+        lane.finish_reading(backlog.due, backlog.is_full, is_waiting);
         self.give_turn(webhook);
         if let Some(next_ms) = backlog.next_due_ms {
             self.set_timer(webhook, next_ms);
@@ -409,12 +532,19 @@ impl Dispatcher {
     }
 
     fn until_next_timer(&self) -> Duration {
-        let listing = self.listing.wait(Instant::now()).unwrap_or(LOOK);
-        let Some(at_ms) = self.timers.next_ms() else {
-            return listing;
-        };
-        let wait_ms = u64::try_from(at_ms - now_ms()).unwrap_or(0);
-        Duration::from_millis(wait_ms).min(listing)
+        let now = Instant::now();
+        let mut wait = self.listing.wait(now).unwrap_or(LOOK);
+        if let Some(at_ms) = self.timers.next() {
+            let wait_ms = u64::try_from(at_ms - now_ms()).unwrap_or(0);
+            wait = wait.min(Duration::from_millis(wait_ms));
+        }
+        if let Some(at) = self.turn_timers.next() {
+            wait = wait.min(at.saturating_duration_since(now));
+        }
+        if self.on_their_way > 0 {
+            wait = wait.min(SILENCE_LOOK);
+        }
+        wait
     }
 
     fn close_idle_connections(&mut self) {
@@ -428,6 +558,10 @@ impl Dispatcher {
         let now_ms = now_ms();
         while let Some(webhook) = self.timers.ring(now_ms) {
             self.look_again(webhook);
+        }
+        let now = Instant::now();
+        while let Some(webhook) = self.turn_timers.ring(now) {
+            self.give_turn(webhook);
         }
     }
 
@@ -451,5 +585,17 @@ impl Dispatcher {
                 "attempts were still on their way; they are made again after the next start"
             );
         }
+    }
+}
+
+fn terms(webhook: &Webhook, concurrency: usize) -> Terms {
+    let own = webhook.settings.concurrency;
+    let own = own.and_then(|concurrency| usize::try_from(concurrency).ok());
+    Terms {
+        is_active: webhook.state == WebhookState::Active,
+        concurrency: own.unwrap_or(concurrency),
+        rate: webhook.settings.rate,
+        is_ordered: webhook.settings.is_ordered,
+        changed_at_ms: webhook.changed_at_ms,
     }
 }

@@ -6,19 +6,25 @@
 mod answer;
 pub mod attempt;
 mod backlog;
+mod books;
 pub mod check;
 pub mod connect;
 pub mod connections;
 mod dispatcher;
+mod health;
 mod lane;
 mod listing;
+mod notices;
 mod record;
 mod request;
+mod restraint;
 pub mod sender;
+mod share;
 mod tasks;
 mod timers;
 
 pub use request::AttemptRequests;
+pub use restraint::BREAKER_FAILURES;
 
 use crate::followers::FreshDeliveries;
 use attempt::Tools;

@@ -1,14 +1,15 @@
 //! Records: what was tried goes to the file, as many attempts at once as are there, each with where
-//! its delivery stands now. Decides nothing about who sends next.
+//! its delivery stands now, and what they say of their receivers. Decides nothing about who sends next.
 
 use super::attempt::{Made, Told};
-use crate::delivery::Standing;
-use crate::delivery::Trigger;
+use super::books::Books;
+use super::health::{self, Changes, Failing, Step};
+use crate::delivery::{DeliveryState, Standing, Trigger};
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, WebhookId};
 use crate::store::attempts::Recorder;
+use crate::store::catalog::Catalog;
 use crate::store::deliveries;
-use crate::store::writer::Writer;
 use rusqlite::Connection;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,6 +17,12 @@ use std::time::Duration;
 
 /// How long to leave the file alone when it could not take a record.
 const SETBACK: Duration = Duration::from_secs(1);
+
+/// What became of a group of attempts.
+pub(super) struct Records {
+    pub(super) recorded: Vec<Recorded>,
+    pub(super) changes: Vec<Changes>,
+}
 
 /// What became of an attempt's record.
 pub(super) struct Recorded {
@@ -40,18 +47,21 @@ pub(super) enum Fate {
     Unrecorded,
 }
 
-/// Has attempts kept, in one transaction if all of them can be.
-pub(super) async fn record(writer: &Writer, mut made: Vec<Made>) -> Vec<Recorded> {
+/// Has attempts kept, in one transaction if all of them can be. `failing` are the webhooks among theirs that
+/// are known to fail.
+pub(super) async fn record(books: &Books, mut made: Vec<Made>, failing: Failing) -> Records {
     let told: Vec<_> = made.iter_mut().map(|made| made.told.take()).collect();
     let made: Arc<[Made]> = made.into();
-    let fates = match keep(writer, &made, 0..made.len()).await {
-        Ok(fates) => fates,
-        Err(_) if made.len() > 1 && writer.is_alive() => {
+    let failing = Arc::new(failing);
+    let mut changes = Vec::with_capacity(1);
+    let fates = match keep(books, &made, &failing, 0..made.len()).await {
+        Ok(written) => written.taken(&mut changes),
+        Err(_) if made.len() > 1 && books.writer.is_alive() => {
             // One of them is at fault and must not cost the others their records.
             let mut fates = Vec::with_capacity(made.len());
             for n in 0..made.len() {
-                match keep(writer, &made, n..n + 1).await {
-                    Ok(fate) => fates.extend(fate),
+                match keep(books, &made, &failing, n..n + 1).await {
+                    Ok(written) => fates.extend(written.taken(&mut changes)),
                     Err(e) => {
                         say_unrecorded(&e);
                         fates.push(Fate::Unrecorded);
@@ -73,23 +83,67 @@ pub(super) async fn record(writer: &Writer, mut made: Vec<Made>) -> Vec<Recorded
         succeeded: made.attempt.error.is_none(),
         told,
     };
-    made.iter().zip(fates).zip(told).map(with_fate).collect()
+    Records {
+        recorded: made.iter().zip(fates).zip(told).map(with_fate).collect(),
+        changes,
+    }
 }
 
 fn say_unrecorded(error: &crate::error::Error) {
     tracing::error!(%error, "attempts were made but could not be recorded; they will be made again");
 }
 
+/// What a transaction came to.
+struct Written {
+    fates: Vec<Fate>,
+    changes: Changes,
+}
+
+impl Written {
+    fn taken(self, changes: &mut Vec<Changes>) -> Vec<Fate> {
+        changes.push(self.changes);
+        self.fates
+    }
+}
+
 /// Keeps the attempts of a range, and keeps at it while the file is locked or full: the receivers
-/// have been asked, and must not be asked again because the box could not write that down.
-async fn keep(writer: &Writer, made: &Arc<[Made]>, range: Range<usize>) -> Result<Vec<Fate>> {
+/// have been asked, and must not be asked again because the box could not write that down. Where a webhook
+/// may be disabled by it, what follows in the file must know of that: then it is a change.
+async fn keep(
+    books: &Books,
+    made: &Arc<[Made]>,
+    failing: &Arc<Failing>,
+    range: Range<usize>,
+) -> Result<Written> {
+    let group = made.get(range.clone()).unwrap_or(&[]);
+    let may_disable = group
+        .iter()
+        .any(|made| health::may_disable(made, failing, books.disable_after_ms));
     loop {
-        let (made, range) = (Arc::clone(made), range.clone());
-        let recorded = writer
-            .record(move |connection| write(connection, made.get(range.clone()).unwrap_or(&[])))
-            .await;
+        let work = {
+            let (books, made, range) = (books.clone(), Arc::clone(made), range.clone());
+            let failing = Arc::clone(failing);
+            move |connection: &Connection| {
+                let group = made.get(range.clone()).unwrap_or(&[]);
+                write(connection, &books, group, &failing, may_disable)
+            }
+        };
+        let recorded = if may_disable {
+            let catalog = books.catalog.clone();
+            let publish = move |written: &Written| {
+                if let Some(fresh) = &written.changes.catalog {
+                    catalog.publish(Arc::clone(fresh));
+                }
+            };
+            books.writer.change(work, publish).await
+        } else {
+            books.writer.record(work).await
+        };
         match recorded {
-            Err(e) if matches!(e.kind(), Kind::Unavailable | Kind::Full) && writer.is_alive() => {
+            Err(e)
+                if matches!(e.kind(), Kind::Unavailable | Kind::Full)
+                    && books.writer.is_alive() =>
+            {
                 tracing::warn!(error = %e, "attempts could not be recorded yet");
                 tokio::time::sleep(SETBACK).await;
             }
@@ -98,23 +152,52 @@ async fn keep(writer: &Writer, made: &Arc<[Made]>, range: Range<usize>) -> Resul
     }
 }
 
-fn write(connection: &Connection, made: &[Made]) -> Result<Vec<Fate>> {
+fn write(
+    connection: &Connection,
+    books: &Books,
+    made: &[Made],
+    failing: &Failing,
+    may_disable: bool,
+) -> Result<Written> {
     let mut recorder = Recorder::new(connection)?;
-    made.iter()
-        .map(|made| write_one(connection, &mut recorder, made))
-        .collect()
+    let catalog = books.catalog.current();
+    let mut fates = Vec::with_capacity(made.len());
+    let mut group = Vec::with_capacity(made.len());
+    for made in made {
+        let (fate, step) = write_one(connection, &mut recorder, &catalog, made)?;
+        fates.push(fate);
+        group.push((made, step));
+    }
+    let changes = health::keep(connection, books, &group, failing, may_disable)?;
+    Ok(Written { fates, changes })
 }
 
 /// Where a delivery stands is worked out from where it stood when it was sent; and, if that has changed
 /// meanwhile, from its row as it is now: it was put on the due list, a person held or cancelled it, or
 /// asked for an attempt beside this one.
-fn write_one(connection: &Connection, recorder: &mut Recorder<'_>, made: &Made) -> Result<Fate> {
+fn write_one(
+    connection: &Connection,
+    recorder: &mut Recorder<'_>,
+    catalog: &Catalog,
+    made: &Made,
+) -> Result<(Fate, Step)> {
     let attempt = &made.attempt;
     let mut before = made.standing;
     loop {
         let (after, is_asked_for) = before.after_attempt(&made.tried(), made.pace());
         if recorder.record(attempt, &before, &after, is_asked_for)? {
-            return Ok(Fate::Stands(after));
+            let is_settled = after.state != DeliveryState::Pending;
+            if is_settled && (made.is_ordered || keeps_order(catalog, made.webhook)) {
+                recorder.leave_queue(attempt.delivery)?;
+            }
+            let is_exhausted =
+                before.state == DeliveryState::Pending && after.state == DeliveryState::Failed;
+            let step = if is_exhausted {
+                Step::Exhausted
+            } else {
+                Step::Kept
+            };
+            return Ok((Fate::Stands(after), step));
         }
         match deliveries::standing(connection, attempt.delivery)? {
             // Nobody else writes between this look and the next round.
@@ -124,20 +207,31 @@ fn write_one(connection: &Connection, recorder: &mut Recorder<'_>, made: &Made) 
                     "a delivery cannot be moved"
                 )));
             }
-            None => return Ok(Fate::Gone),
+            None => return Ok((Fate::Gone, Step::Gone)),
         }
     }
+}
+
+/// The order may have been asked for after the attempt was sent.
+fn keeps_order(catalog: &Catalog, webhook: WebhookId) -> bool {
+    catalog
+        .webhook(webhook)
+        .is_some_and(|webhook| webhook.settings.is_ordered)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::DeliveryState;
-    use crate::id::{AttemptId, MessageId, WorkspaceId};
+    use crate::delivery::ErrorClass;
+    use crate::id::{AttemptId, IdGenerator, MessageId, WorkspaceId};
+    use crate::secret::WebhookSecret;
     use crate::store::Files;
     use crate::store::attempts::{self, HeadersText, NewAttempt, Phases};
+    use crate::store::catalog::CatalogHandle;
     use crate::store::deliveries::{NewDelivery, NewMessage};
-    use crate::store::writer::WriterLimits;
+    use crate::store::writer::{Writer, WriterLimits};
+    use crate::store::{self, webhooks, workspaces};
+    use crate::webhook::{Signing, SigningKey, Webhook, WebhookInput, WebhookState};
 
     const WEBHOOK: i64 = 1;
 
@@ -205,8 +299,16 @@ mod tests {
             group: 8,
         };
         let (writer, thread) = Writer::start(owing(&files, owed), limits).unwrap();
-        let recorded = record(&writer, made).await;
-        drop(writer);
+        let (catalog, _) =
+            CatalogHandle::open(&files.open_beside().unwrap(), files.vault()).unwrap();
+        let books = Books {
+            writer,
+            catalog,
+            ids: Arc::new(IdGenerator::new(0, 0)),
+            disable_after_ms: i64::MAX,
+        };
+        let recorded = record(&books, made, Failing::new()).await.recorded;
+        drop(books);
         thread.join().unwrap();
         let is_kept = |one: &Recorded| match one.fate {
             Fate::Stands(standing) => standing.state == DeliveryState::Succeeded,
@@ -240,5 +342,106 @@ mod tests {
             record_all(3, made).await,
             (vec![true, false, true], vec![1, 3])
         );
+    }
+
+    fn ended(id: i64, at_ms: i64, succeeded: bool) -> Made {
+        let mut made = made(id, id);
+        made.ended_at_ms = at_ms;
+        if !succeeded {
+            made.attempt.error = Some((ErrorClass::Http5xx, "answered 500".to_owned()));
+        }
+        made
+    }
+
+    /// What is known of the webhook after these groups, and whether the box knows that it fails.
+    async fn health_after(groups: Vec<Vec<Made>>) -> (Option<(u32, i64)>, bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let connection = owing(&files, 9);
+        let webhook = WebhookId::from_i64(WEBHOOK);
+        let settings = WebhookInput {
+            name: "Main".to_owned(),
+            url: "http://example.com/".to_owned(),
+            events: vec!["*".to_owned()],
+            ..WebhookInput::default()
+        };
+        let webhook_row = Webhook {
+            id: webhook,
+            workspace: WorkspaceId::from_i64(1),
+            state: WebhookState::Active,
+            changed_at_ms: 0,
+            settings: settings.check(None).unwrap(),
+            key: SigningKey {
+                signing: Signing::Hmac,
+                secret: WebhookSecret::generate().unwrap(),
+            },
+            retired_key: None,
+        };
+        workspaces::insert_workspace(&connection, webhook_row.workspace, "Acme", "acme", 0)
+            .unwrap();
+        webhooks::insert(&connection, files.vault(), &webhook_row, 0).unwrap();
+        let (catalog, _) = CatalogHandle::open(&connection, files.vault()).unwrap();
+        let limits = WriterLimits {
+            queue: 8,
+            queue_bytes: 8,
+            group: 8,
+        };
+        let (writer, thread) = Writer::start(connection, limits).unwrap();
+        let books = Books {
+            writer,
+            catalog,
+            ids: Arc::new(IdGenerator::new(0, 100)),
+            disable_after_ms: i64::MAX,
+        };
+        let mut failing = Failing::new();
+        for group in groups {
+            let records = record(&books, group, failing.clone()).await;
+            for (id, since_ms) in records.changes.into_iter().flat_map(|one| one.health) {
+                match since_ms {
+                    Some(since_ms) => failing.insert(id, since_ms),
+                    None => failing.remove(&id),
+                };
+            }
+        }
+        drop(books);
+        thread.join().unwrap();
+        let known = store::health::of(&files.open_beside().unwrap(), webhook).unwrap();
+        let known = known.map(|health| (health.failures, health.failing_since_ms));
+        (known, failing.contains_key(&webhook))
+    }
+
+    #[tokio::test]
+    async fn a_groups_attempts_count_in_the_order_in_which_they_ended() {
+        let group = vec![
+            ended(1, 10, false),
+            ended(2, 20, false),
+            ended(3, 30, true),
+            ended(4, 40, false),
+        ];
+        assert_eq!(health_after(vec![group]).await, (Some((1, 40)), true));
+        let (first, second) = (vec![ended(1, 10, false)], vec![ended(2, 20, false)]);
+        let healed = vec![ended(3, 30, false), ended(4, 40, true)];
+        assert_eq!(
+            health_after(vec![first, second]).await,
+            (Some((2, 10)), true)
+        );
+        let first = vec![ended(1, 10, false)];
+        assert_eq!(health_after(vec![first, healed]).await, (None, false));
+    }
+
+    #[tokio::test]
+    async fn what_people_ask_for_heals_and_does_not_harm() {
+        let asked_for = |id, succeeded| {
+            let mut made = ended(id, 10 * id, succeeded);
+            made.attempt.trigger = Trigger::Manual;
+            made
+        };
+        let (first, failed) = (vec![ended(1, 10, false)], vec![asked_for(2, false)]);
+        assert_eq!(
+            health_after(vec![first, failed]).await,
+            (Some((1, 10)), true)
+        );
+        let (first, arrived) = (vec![ended(1, 10, false)], vec![asked_for(2, true)]);
+        assert_eq!(health_after(vec![first, arrived]).await, (None, false));
     }
 }

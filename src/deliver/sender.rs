@@ -307,6 +307,7 @@ mod tests {
             id: WebhookId::from_i64(1),
             workspace: WorkspaceId::from_i64(1),
             state: WebhookState::Active,
+            changed_at_ms: 0,
             settings: input.check(None).unwrap(),
             key: key(Signing::Hmac, 1),
             retired_key: None,

@@ -4,7 +4,7 @@
 use super::attempt::Made;
 use super::backlog::Backlog;
 use super::listing::Listed;
-use super::record::Recorded;
+use super::record::Records;
 use super::request::AttemptRequest;
 use crate::error::Result;
 use crate::id::WebhookId;
@@ -26,7 +26,7 @@ pub(super) enum Done {
     /// An attempt was made.
     Attempt(Made),
     /// Attempts were recorded, or recording them failed.
-    Recorded(Vec<Recorded>),
+    Recorded(Records),
     /// The backlogs of these webhooks were read.
     Reading {
         webhooks: Vec<WebhookId>,

@@ -4,7 +4,7 @@ use super::actor::Actor;
 use crate::error::{Error, Result};
 use crate::id::{DeliveryId, WebhookId, WorkspaceId};
 use crate::secret::{Vault, WebhookSecret};
-use crate::store::{deliveries, history, webhooks};
+use crate::store::{deliveries, health, history, webhooks};
 use crate::time::rfc3339;
 use crate::webhook::{
     RetiredKey, Signing, SigningKey, Webhook, WebhookInput, WebhookSettings, WebhookState,
@@ -38,6 +38,7 @@ pub fn create_webhook(
         id: actor.ids.next(actor.now_ms),
         workspace,
         state: WebhookState::Active,
+        changed_at_ms: actor.now_ms,
         settings: input.check(None)?,
         key: SigningKey {
             signing,
@@ -75,6 +76,9 @@ pub fn edit_webhook(
     let before = webhooks::get(connection, vault, workspace, id)?.webhook;
     let settings = input.check(Some(&before.settings))?;
     webhooks::update(connection, vault, workspace, id, &settings, actor.now_ms)?;
+    if settings.is_ordered != before.settings.is_ordered {
+        deliveries::set_ordered(connection, id, settings.is_ordered)?;
+    }
     actor.note(
         connection,
         Some(workspace),
@@ -246,6 +250,7 @@ pub fn activate_webhook(
         WebhookState::Active,
         actor.now_ms,
     )?;
+    health::forget(connection, id)?;
     let (count, word) = match held {
         Held::Send => (
             deliveries::release_held(connection, id, actor.now_ms)?,
@@ -282,6 +287,7 @@ pub fn delete_webhook(
         .settings;
     webhooks::delete(connection, workspace, id, actor.now_ms)?;
     let cancelled = deliveries::cancel_owed(connection, id)?;
+    health::forget(connection, id)?;
     actor.note(
         connection,
         Some(workspace),

@@ -116,6 +116,7 @@ pub struct Response {
 pub struct Recorder<'c> {
     insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
+    leave_queue: CachedStatement<'c>,
 }
 
 impl<'c> Recorder<'c> {
@@ -140,6 +141,8 @@ impl<'c> Recorder<'c> {
                     last_attempt_id = ?10
                  WHERE id = ?1 AND state = ?11 AND attempts = ?12 AND next_attempt_at_ms IS ?13",
             )?,
+            leave_queue: connection
+                .prepare_cached("UPDATE delivery SET queue_webhook_id = NULL WHERE id = ?1")?,
         })
     }
 
@@ -203,6 +206,15 @@ impl<'c> Recorder<'c> {
             is_asked_for.then_some(RETRY_AFTER),
         ])?;
         Ok(true)
+    }
+
+    /// Takes a delivery that is settled out of the queue of a webhook that keeps the order.
+    ///
+    /// # Errors
+    /// When the file refuses.
+    pub fn leave_queue(&mut self, delivery: DeliveryId) -> Result<()> {
+        self.leave_queue.execute([delivery])?;
+        Ok(())
     }
 }
 

@@ -175,6 +175,42 @@ pub fn due(
     Ok((found, is_full))
 }
 
+/// What a webhook that keeps the order of the events is owed by now, the first event's first: up to where one
+/// must wait, because those behind it wait with it. Also whether there is more behind that, and, when the very
+/// first must wait, until when, Unix milliseconds.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn in_order(
+    connection: &Connection,
+    webhook: WebhookId,
+    now_ms: i64,
+    limit: ReadLimit,
+) -> Result<(Vec<OwedDelivery>, bool, Option<i64>)> {
+    let sql = format!(
+        "{OWED} WHERE d.queue_webhook_id = ?1 AND d.state = 'pending' ORDER BY d.id LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = i64::try_from(limit.rows).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![webhook, rows])?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let owed = owed_row(row)?;
+        let next_ms = owed.standing.next_attempt_at_ms;
+        if next_ms.is_some_and(|next_ms| next_ms > now_ms) {
+            let is_first = found.is_empty();
+            return Ok((found, !is_first, next_ms.filter(|_| is_first)));
+        }
+        bytes += owed.body.len();
+        found.push(owed);
+        if bytes > limit.bytes && found.len() >= limit.rows_at_least {
+            return Ok((found, true, None));
+        }
+    }
+    let is_full = found.len() >= limit.rows;
+    Ok((found, is_full, None))
+}
+
 /// When a webhook's next attempt is due, Unix milliseconds, looking only after `after_ms`.
 ///
 /// # Errors
@@ -203,6 +239,33 @@ pub fn owed(connection: &Connection, id: DeliveryId) -> Result<Option<OwedDelive
     Ok(connection
         .prepare_cached(&sql)?
         .query_row([id], owed_row)
+        .optional()?)
+}
+
+/// What a delivery is about.
+#[derive(Debug)]
+pub struct Subject {
+    /// The type of its message.
+    pub event_type: String,
+    /// The event, where it is of one.
+    pub event: Option<EventId>,
+}
+
+/// What a delivery is about; `None` when it is gone.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn subject(connection: &Connection, id: DeliveryId) -> Result<Option<Subject>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT m.type, d.event_id FROM delivery d JOIN message m ON m.id = d.message_id WHERE d.id = ?1",
+        )?
+        .query_row([id], |row| {
+            Ok(Subject {
+                event_type: row.get(0)?,
+                event: row.get(1)?,
+            })
+        })
         .optional()?)
 }
 
@@ -282,26 +345,54 @@ pub fn list_as_due(connection: &Connection, unlisted: &Unlisted, now_ms: i64) ->
 /// When the file refuses.
 pub fn hold_pending(connection: &Connection, webhook: WebhookId) -> Result<usize> {
     let listed = connection.execute(
-        "UPDATE delivery SET state = 'held', next_attempt_at_ms = NULL WHERE webhook_id = ?1 AND next_attempt_at_ms IS NOT NULL",
+        "UPDATE delivery SET state = 'held', next_attempt_at_ms = NULL, queue_webhook_id = NULL
+         WHERE webhook_id = ?1 AND next_attempt_at_ms IS NOT NULL",
         [webhook],
     )?;
     let unlisted = connection.execute(
-        "UPDATE delivery SET state = 'held' WHERE webhook_id = ?1 AND state = 'pending'
+        "UPDATE delivery SET state = 'held', queue_webhook_id = NULL WHERE webhook_id = ?1 AND state = 'pending'
             AND id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1)",
         [webhook],
     )?;
     Ok(listed + unlisted)
 }
 
-/// Makes what is held for a webhook due at `now_ms`; says how much.
+/// Makes what is held for a webhook due at `now_ms`, in the order of the events where it keeps that; says how
+/// much.
 ///
 /// # Errors
 /// When the file refuses.
 pub fn release_held(connection: &Connection, webhook: WebhookId, now_ms: i64) -> Result<usize> {
     Ok(connection.execute(
-        "UPDATE delivery SET state = 'pending', next_attempt_at_ms = ?2 WHERE webhook_id = ?1 AND state = 'held'",
+        "UPDATE delivery SET state = 'pending', next_attempt_at_ms = ?2,
+            queue_webhook_id = (SELECT id FROM webhook WHERE id = ?1 AND is_ordered = 1)
+         WHERE webhook_id = ?1 AND state = 'held'",
         params![webhook, now_ms],
     )?)
+}
+
+/// Queues what a webhook is owed in the order of the events from now on, or no longer.
+///
+/// # Errors
+/// When the file refuses.
+pub fn set_ordered(connection: &Connection, webhook: WebhookId, is_ordered: bool) -> Result<()> {
+    if !is_ordered {
+        connection.execute(
+            "UPDATE delivery SET queue_webhook_id = NULL WHERE queue_webhook_id = ?1",
+            [webhook],
+        )?;
+        return Ok(());
+    }
+    connection.execute(
+        "UPDATE delivery SET queue_webhook_id = webhook_id WHERE webhook_id = ?1 AND next_attempt_at_ms IS NOT NULL",
+        [webhook],
+    )?;
+    connection.execute(
+        "UPDATE delivery SET queue_webhook_id = webhook_id WHERE webhook_id = ?1 AND state = 'pending'
+            AND id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1)",
+        [webhook],
+    )?;
+    Ok(())
 }
 
 /// Gives up what is held for a webhook; says how much.

@@ -8,7 +8,7 @@ use crate::webhook::{
     Credentials, CustomHeader, Format, RetiredKey, Signing, SigningKey, Webhook, WebhookSettings,
     WebhookState,
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -53,6 +53,7 @@ fn known(row: &Row<'_>, vault: &Vault) -> Result<Webhook> {
     Ok(Webhook {
         id,
         workspace: row.get("workspace_id")?,
+        changed_at_ms: row.get("updated_at_ms")?,
         state: word(row, "state", WebhookState::parse)?,
         settings: WebhookSettings {
             name: row.get("name")?,
@@ -259,6 +260,20 @@ pub fn set_state(
     found(changed)
 }
 
+/// Stops a webhook that sends, for a reason that people are shown; says whether it did send. What that means
+/// for what it is owed is `deliveries`' to say.
+///
+/// # Errors
+/// When the file refuses.
+pub fn disable(connection: &Connection, id: WebhookId, reason: &str, now_ms: i64) -> Result<bool> {
+    let changed = connection.execute(
+        "UPDATE webhook SET state = 'disabled', state_reason = ?2, updated_at_ms = ?3
+         WHERE id = ?1 AND state = 'active' AND deleted_at_ms IS NULL",
+        params![id, reason, now_ms],
+    )?;
+    Ok(changed == 1)
+}
+
 /// Forgets keys that were replaced and whose time is over at `now_ms` (Unix milliseconds): nothing is signed
 /// with them any more.
 ///
@@ -392,32 +407,4 @@ pub fn get(
         Some(row) => webhook_row(row, vault),
         None => Err(Error::not_found("webhook")),
     }
-}
-
-/// A webhook whose attempts fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failing {
-    /// Attempts that failed in a row.
-    pub failures: i64,
-    /// When the first of them ended, Unix milliseconds.
-    pub since_ms: i64,
-}
-
-/// How many attempts of a webhook have failed since the last that succeeded; `None` while none has.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn failing(connection: &Connection, id: WebhookId) -> Result<Option<Failing>> {
-    let failing = |row: &Row<'_>| {
-        Ok(Failing {
-            failures: row.get("failures")?,
-            since_ms: row.get("failing_since_ms")?,
-        })
-    };
-    Ok(connection
-        .prepare_cached(
-            "SELECT failures, failing_since_ms FROM webhook_health WHERE webhook_id = ?1 AND failing_since_ms IS NOT NULL",
-        )?
-        .query_row([id], failing)
-        .optional()?)
 }

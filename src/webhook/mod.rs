@@ -28,6 +28,8 @@ pub struct Webhook {
     pub workspace: WorkspaceId,
     /// Whether it sends.
     pub state: WebhookState,
+    /// When its state or its settings were changed last, Unix milliseconds.
+    pub changed_at_ms: i64,
     /// What people say of it.
     pub settings: WebhookSettings,
     /// What it signs with.

@@ -495,7 +495,7 @@ fn a_webhook_in_trouble_says_why_on_its_page_and_in_the_list() {
     for made in [&the.webhook, &disabled] {
         connection
             .execute(
-                "INSERT INTO webhook_health (webhook_id, failures, failing_since_ms) VALUES (?1, 7, ?2)",
+                "INSERT INTO webhook_health (webhook_id, failures, failing_since_ms) VALUES (?1, 12, ?2)",
                 [number(&made.id), since_ms],
             )
             .unwrap();
@@ -507,7 +507,7 @@ fn a_webhook_in_trouble_says_why_on_its_page_and_in_the_list() {
     let ann = the.ann();
     let failing = ann.see(&the.own("")).text();
     assert!(
-        failing.contains("7 attempts in a row have failed."),
+        failing.contains("12 attempts in a row have failed."),
         "{failing}"
     );
     assert!(
@@ -530,7 +530,7 @@ fn a_webhook_in_trouble_says_why_on_its_page_and_in_the_list() {
     );
     let list = ann.see(&the.path("webhooks"));
     let said = list.text();
-    assert!(said.contains("7 attempts in a row failed"), "{said}");
+    assert!(said.contains("12 attempts in a row failed"), "{said}");
     assert!(
         said.contains("Disabled The receiver answered 410 Gone."),
         "{said}"

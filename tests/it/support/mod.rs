@@ -4,6 +4,7 @@
 pub(crate) mod data;
 pub(crate) mod gzip;
 pub(crate) mod load;
+pub(crate) mod owing;
 pub(crate) mod page;
 mod problem;
 pub(crate) mod receiver;
