@@ -1404,10 +1404,13 @@ fn the_list_of_deliveries_goes_back_page_by_page_over_all_webhooks() {
         the.server
             .track(&the.tenant.key, "u", &format!("Numbered {n:03}"));
     }
+    // Two webhooks fail, and each is told so of the other.
+    let notices = "SELECT count(*) FROM message WHERE type = 'system.webhook_failing'";
+    wait_for_value("the notices of failing", &2, || the.data.number(notices));
     let delete = the.path(&format!("webhooks/{gone}/delete"));
     let text = the.ann().see(&delete).text();
     assert!(
-        text.contains("120 deliveries that it is still owed"),
+        text.contains("121 deliveries that it is still owed"),
         "{text}"
     );
     the.ann().submit(&delete, &[("confirm", "Gone")]);
