@@ -70,8 +70,10 @@ impl Share {
     /// first time, and a quarter is for steady ones only. What people ask for takes nothing of it.
     pub(super) fn has_room(&self, class: Class) -> bool {
         let unproved = self.on_their_way.unknown + self.on_their_way.ailing;
-        let is_in_part = unproved < self.limit - self.limit / 4;
-        let has_any = unproved + self.on_their_way.steady < self.limit;
+        let part = self.limit - self.limit / 4;
+        let is_in_part = unproved < part;
+        // Steady ones that fell silent keep their places, and cost others not more than that part.
+        let has_any = unproved.min(part) + self.on_their_way.steady < self.limit;
         match class {
             Class::Steady => has_any,
             Class::Unknown => has_any && is_in_part,
@@ -134,6 +136,17 @@ mod tests {
         assert!(share.has_room(Class::Unknown) && !share.has_room(Class::Ailing));
         assert_eq!(fill(&mut share, Class::Steady), 128, "all that is left");
         assert!(!share.has_room(Class::Unknown));
+    }
+
+    #[test]
+    fn when_many_fall_silent_at_once_the_others_still_have_their_quarter() {
+        let mut share = Share::new(LIMIT);
+        share.recount((Class::Steady, 0), (Class::Steady, LIMIT));
+        assert!(!share.has_room(Class::Steady));
+        share.recount((Class::Steady, LIMIT), (Class::Ailing, LIMIT));
+        assert!(share.has_room(Class::Steady));
+        share.recount((Class::Steady, 0), (Class::Steady, LIMIT / 4));
+        assert!(!share.has_room(Class::Steady));
     }
 
     proptest! {
