@@ -112,7 +112,7 @@ impl ErrorClass {
                 "Nothing is listening at that address and port. Start the receiver, or correct the port in the URL."
             }
             Self::ConnectTimeout => {
-                "The address did not answer the connection in time. A firewall may be dropping it, or the host is down."
+                "The address did not answer the connection, or its TLS handshake, in time. A firewall may be dropping it, or the host is down."
             }
             Self::Connect => {
                 "The connection could not be made. Check that the address is reachable from this machine."

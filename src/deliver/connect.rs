@@ -144,13 +144,21 @@ impl Connector {
         match tokio::time::timeout(timeout, connect).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let met = match (&progress.address, progress.phases.connect_us) {
-                    (Some(address), Some(_)) => format!("no TLS handshake with {address}"),
-                    (Some(address), None) => format!("no connection to {address}"),
-                    (None, _) => format!("no address of {host}"),
+                let (class, met) = match (&progress.address, progress.phases.connect_us) {
+                    (Some(address), Some(_)) => (
+                        ErrorClass::ConnectTimeout,
+                        format!("no TLS handshake with {address}"),
+                    ),
+                    (Some(address), None) => (
+                        ErrorClass::ConnectTimeout,
+                        format!("no connection to {address}"),
+                    ),
+                    (None, _) => (ErrorClass::Dns, format!("no address of {host}")),
                 };
-                let detail = format!("{met} within {timeout:?}");
-                Err(ConnectError::new(ErrorClass::ConnectTimeout, detail))
+                Err(ConnectError::new(
+                    class,
+                    format!("{met} within {timeout:?}"),
+                ))
             }
         }
     }
@@ -543,6 +551,31 @@ mod tests {
             Some(&*format!("127.0.0.1:{port}"))
         );
         assert!(progress.phases.dns_us.is_some() && progress.phases.connect_us.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_says_nothing_in_time_is_a_name_that_did_not_resolve() {
+        let rules = ConnectRules {
+            timeout: Duration::from_millis(50),
+            ..rules(&[])
+        };
+        let (answer, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let resolve = move |_: &str, _| {
+            // Until the other end is dropped.
+            let _ = wait.lock().unwrap().recv();
+            Ok(Vec::new())
+        };
+        let connector = Connector::with_resolver(rules, Arc::new(resolve)).unwrap();
+        let mut progress = Progress::default();
+        let refusal = connector
+            .dial(&uri("http://slow.example"), &mut progress)
+            .await;
+        drop(answer);
+        let refusal = refusal.unwrap_err();
+        assert_eq!(refusal.class, ErrorClass::Dns);
+        assert_eq!(refusal.detail, "no address of slow.example within 50ms");
+        assert!(progress.address.is_none() && progress.phases.dns_us.is_none());
     }
 
     #[tokio::test]

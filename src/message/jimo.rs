@@ -8,8 +8,8 @@ use crate::event::{Event, StoredEvent};
 use crate::id::EventId;
 use crate::time::rfc3339;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 /// The version of Jimo's webhooks.
 const VERSION: &str = "0";
@@ -184,21 +184,43 @@ struct JimoNotice<'a> {
     version: &'static str,
     time: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    jimer: Option<&'a Value>,
+    jimer: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a Value>,
+    user: Option<Value>,
     data: &'a Value,
 }
 
-/// A notice's `profile` is the user that it is about, its `actor` the team member who caused it.
+/// A notice about a person has a jimer, and one of what a team member did a user. What it says stands there
+/// whole as well, as `data`.
 pub(super) fn notice(notice: &Notice) -> serde_json::Result<Vec<u8>> {
-    let object = |name| notice.data.get(name).filter(|value| value.is_object());
     serde_json::to_vec(&JimoNotice {
         event: notice.event_type,
         version: VERSION,
         time: notice.at_ms,
-        jimer: object("profile"),
-        user: object("actor"),
+        jimer: notice.data.get("profile").and_then(noticed_jimer),
+        user: notice.data.get("by").and_then(noticed_user),
         data: &notice.data,
     })
+}
+
+/// The person of a profile, known by the same identifier as in events; an account is none.
+fn noticed_jimer(profile: &Value) -> Option<Value> {
+    if profile.get("kind")? != "person" {
+        return None;
+    }
+    let first = |kind| profile.get("identifiers")?.get(kind)?.get(0);
+    let known = ["userId", "visitorId", "email", "customerId"];
+    let name = |name| profile.get("traits")?.get(name);
+    Some(json!({
+        "uid": known.into_iter().find_map(first).or(profile.get("id"))?,
+        "identifyToken": first("userId"),
+        "username": name("username").or(name("name")),
+        "email": first("email"),
+        "lastActivityAt": null,
+    }))
+}
+
+fn noticed_user(by: &Value) -> Option<Value> {
+    let is_user = by.get("kind")? == "user";
+    is_user.then(|| json!({"uid": by.get("id"), "email": by.get("email"), "firstName": null, "lastName": null}))
 }

@@ -187,7 +187,14 @@ mod tests {
         let notice = Notice {
             event_type: "profile.created",
             at_ms: 1_704_110_400_000,
-            data: json!({"profile": {"id": "prf_1"}, "actor": {"id": "usr_1"}}),
+            data: json!({
+                "profile": {
+                    "id": "prf_1", "kind": "person",
+                    "identifiers": {"email": ["ada@example.com", "a@example.com"], "userId": ["u1"]},
+                    "traits": {"name": "Ada", "plan": "pro"}
+                },
+                "by": {"kind": "user", "id": "usr_1"}
+            }),
         };
         let of = NoticeOf {
             workspace: WorkspaceId::from_i64(1),
@@ -212,9 +219,40 @@ mod tests {
             written(Format::Jimo),
             json!({
                 "event": "profile.created", "version": "0", "time": 1_704_110_400_000_i64,
-                "jimer": {"id": "prf_1"}, "user": {"id": "usr_1"}, "data": notice.data
+                "jimer": {
+                    "uid": "u1", "identifyToken": "u1", "username": "Ada", "email": "ada@example.com", "lastActivityAt": null
+                },
+                "user": {"uid": "usr_1", "email": null, "firstName": null, "lastName": null},
+                "data": notice.data
             })
         );
+    }
+
+    #[test]
+    fn a_notice_about_nobody_has_neither_jimer_nor_user() {
+        for data in [
+            json!({"limit": 5}),
+            json!({"profile": {"id": "prf_1", "kind": "account", "identifiers": {}}, "by": {"kind": "command_line"}}),
+            json!({"profile": "prf_1", "by": "visitorId"}),
+            json!({"profile": {"id": "prf_1", "kind": "person"}, "by": {"kind": "visitorId", "value": "v"}}),
+        ] {
+            let notice = Notice {
+                event_type: "profile.merged",
+                at_ms: 0,
+                data: data.clone(),
+            };
+            let of = NoticeOf {
+                workspace: WorkspaceId::from_i64(1),
+                message: MessageId::from_i64(7),
+            };
+            let body = notice_body(Format::Jimo, &notice, of).unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body.get("user"), None, "{data}");
+            // A person of whom no identifier is told is known by the profile.
+            let uid = body.get("jimer").map(|jimer| jimer["uid"].clone());
+            let is_person = data["profile"]["kind"] == "person";
+            assert_eq!(uid, is_person.then(|| json!("prf_1")), "{data}");
+        }
     }
 
     #[test]

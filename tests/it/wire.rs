@@ -253,8 +253,7 @@ fn both_secrets_verify_during_a_rotation_and_only_the_new_one_after_it() {
     let made = Made::to(&receiver.url("/"));
     let old = made.webhook.secret.clone();
     let mut new = String::new();
-    // Long enough for the server to start and send once, short enough to wait for.
-    let until_ms = now_ms() + 4_000;
+    let in_an_hour_ms = now_ms() + 3_600_000;
     made.data
         .change_webhook(&made.tenant, &made.webhook, |webhook| {
             let fresh = SigningKey {
@@ -263,7 +262,10 @@ fn both_secrets_verify_during_a_rotation_and_only_the_new_one_after_it() {
             };
             new = fresh.reveal().unwrap();
             let key = std::mem::replace(&mut webhook.key, fresh);
-            webhook.retired_key = Some(RetiredKey { key, until_ms });
+            webhook.retired_key = Some(RetiredKey {
+                key,
+                until_ms: in_an_hour_ms,
+            });
         });
     let server = made.serve("0s");
     server.track(&made.tenant.key, "u", "During");
@@ -280,6 +282,11 @@ fn both_secrets_verify_during_a_rotation_and_only_the_new_one_after_it() {
         verifier.verify(&during.body, &headers).is_ok()
     };
     assert!(alone(signatures[0]) && !alone(signatures[1]));
+    let until_ms = now_ms() + 1_500;
+    made.data
+        .change_webhook(&made.tenant, &made.webhook, |webhook| {
+            webhook.retired_key.as_mut().unwrap().until_ms = until_ms;
+        });
     let after = wait_until("an attempt after the overlap", || {
         let sent = receiver.count();
         server.track(&made.tenant.key, "u", "After");
