@@ -23,6 +23,16 @@ use askama::Template;
 /// that, the schedule is expected to get over it.
 const FAILING_FROM: u32 = 4;
 
+/// How a webhook stands, in a word.
+pub(super) fn standing(state: WebhookState, health: Option<&Health>) -> State {
+    let fails = health.is_some_and(|health| health.failures >= FAILING_FROM);
+    if state == WebhookState::Active && fails {
+        State::failing()
+    } else {
+        State::of_webhook(state)
+    }
+}
+
 /// Why a webhook is as it is.
 struct Trouble {
     text: String,
@@ -135,7 +145,7 @@ pub(super) async fn show(
         has_credentials: settings.credentials.is_some(),
         input: WebhookInput::of(&settings),
         attempts: visitor.desk().settings.attempts,
-        state: State::of_webhook(state),
+        state: standing(state, failing.as_ref()),
         trouble: Trouble::new(state, row.state_reason, failing, now_ms),
         is_active: state == WebhookState::Active,
         created: When::new(row.created_at_ms, now_ms),

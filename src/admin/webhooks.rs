@@ -8,6 +8,7 @@ use super::overview::share;
 use super::session::Visitor;
 use super::view::{Section, Shell, State, When};
 use super::webhook_form::webhook_id;
+use super::webhook_page;
 use crate::access::Role;
 use crate::error::{Error, Result};
 use crate::manage::{self, Held};
@@ -83,7 +84,7 @@ impl Row {
                 .take(SHOWN_PATTERNS)
                 .map(ToString::to_string)
                 .collect(),
-            state: State::of_webhook(state),
+            state: webhook_page::standing(state, failing.as_ref()),
             is_active: state == WebhookState::Active,
             why: why(state, reason, failing),
             success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
