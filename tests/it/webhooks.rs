@@ -1203,8 +1203,10 @@ fn a_url_is_checked_without_a_request_and_without_being_kept() {
     let made = the.ann().post(&the.path("webhooks"), &fields);
     assert!(made.text().contains(&connected), "{}", made.text());
 
-    let gone = receiver.url("/");
-    drop(receiver);
+    // Nobody listens there any more once this is dropped.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
     let fields = with(&fields, "url", &gone);
     let made = the.ann().post(&the.path("webhooks"), &fields);
     assert_eq!(made.status, 201);
@@ -1241,9 +1243,9 @@ fn a_forbidden_address_is_not_dialled_and_nothing_more_is_said_of_it() {
         ..Options::default()
     };
     let the = Box::with("http://127.0.0.1:1/", &options);
-    let gone = Receiver::healthy();
-    let nobody = gone.address();
-    drop(gone);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
     let listening = receiver.address();
     let of = |host: &str, port: u16| {
         let page = check_url(&the, &format!("http://{host}:{port}/"));
