@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::id::EventId;
 use crate::store::Readers;
 use crate::store::retention::{self, Bite, Range};
+use crate::store::webhooks;
 use crate::store::writer::Writer;
 use crate::time::now_ms;
 use rusqlite::Connection;
@@ -119,6 +120,8 @@ impl Sweeper {
     /// # Errors
     /// When the file refuses; the slices before stay swept.
     pub fn sweep(&self, now_ms: i64, rest: Rest<'_>) -> Result<usize> {
+        self.writer
+            .alone_blocking(move |connection| webhooks::forget_retired_keys(connection, now_ms))?;
         let keep = self.limits.keep;
         let first_at = |ms: i64| EventId::first_at(ms).as_i64();
         let mut horizon = Horizon {

@@ -8,6 +8,7 @@ use crate::dedup::DedupWindow;
 use crate::deliver;
 use crate::deliver::AttemptRequests;
 use crate::deliver::attempt::Tools;
+use crate::deliver::check::UrlChecker;
 use crate::deliver::connections::Connections;
 use crate::followers;
 use crate::http;
@@ -164,6 +165,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         ids: web::Data::from(ids),
         vault: web::Data::new(files.vault().clone()),
         attempts: web::Data::new(attempts),
+        checker: web::Data::new(UrlChecker::new(config.connection_rules().connect)?),
         settings: web::Data::new(settings(config, &public_url, address)),
         setup: web::Data::new(setup),
         gate: web::Data::new(Gate::default()),
@@ -283,6 +285,7 @@ struct Shared {
     ids: web::Data<IdGenerator>,
     vault: web::Data<Vault>,
     attempts: web::Data<AttemptRequests>,
+    checker: web::Data<UrlChecker>,
     settings: web::Data<admin::Settings>,
     setup: web::Data<SetupToken>,
     gate: web::Data<Gate>,
@@ -303,6 +306,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
             .app_data(shared.ids.clone())
             .app_data(shared.vault.clone())
             .app_data(shared.attempts.clone())
+            .app_data(shared.checker.clone())
             .app_data(shared.settings.clone())
             .app_data(shared.setup.clone())
             .app_data(shared.gate.clone())

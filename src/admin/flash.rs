@@ -12,6 +12,10 @@ pub(super) enum Said {
     Renamed,
     /// A webhook was changed.
     Saved,
+    /// A webhook was changed, and its URL cannot be reached.
+    SavedOutOfReach,
+    /// A webhook signs with its newest key alone.
+    OverlapEnded,
     /// A webhook was paused.
     Paused,
     /// A webhook sends again, and what was held is on its way.
@@ -40,12 +44,14 @@ pub(super) enum Said {
     Undeclared,
 }
 
-const ALL: [(Said, &str); 15] = [
+const ALL: [(Said, &str); 17] = [
     (Said::Undoing, "undoing"),
     (Said::FunnelSaved, "funnel-saved"),
     (Said::LimitSet, "limit-set"),
     (Said::Renamed, "renamed"),
     (Said::Saved, "saved"),
+    (Said::SavedOutOfReach, "saved-out-of-reach"),
+    (Said::OverlapEnded, "overlap-ended"),
     (Said::Paused, "paused"),
     (Said::ActivatedSent, "activated-sent"),
     (Said::ActivatedDiscarded, "activated-discarded"),
@@ -93,6 +99,13 @@ impl Flash {
         Some(match (said, n) {
             (Said::Renamed, _) => "The workspace has its new name.".to_owned(),
             (Said::Saved, _) => "The webhook was saved.".to_owned(),
+            (Said::SavedOutOfReach, _) => {
+                "The webhook was saved, but its URL could not be reached just now. Edit it and check the URL to see why."
+                    .to_owned()
+            }
+            (Said::OverlapEnded, _) => {
+                "The webhook signs with its newest key alone from now on.".to_owned()
+            }
             (Said::Paused, 0) => "The webhook is paused. New events are held for it.".to_owned(),
             (Said::Paused, _) => {
                 format!(

@@ -18,5 +18,5 @@ pub use senders::{
 };
 pub use webhooks::{
     CreatedWebhook, Held, activate_webhook, create_webhook, delete_webhook, edit_webhook,
-    note_retry, pause_webhook,
+    end_overlap, note_retry, note_reveal, pause_webhook, rotate_key,
 };

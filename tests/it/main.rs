@@ -33,4 +33,5 @@ mod standing;
 mod stripe;
 mod support;
 mod targets;
+mod webhooks;
 mod wire;
