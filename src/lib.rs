@@ -32,14 +32,15 @@ pub mod accept;
 
 pub mod followers;
 
-pub mod owe;
-
 pub mod violations;
 
 pub mod dedup;
 
 // MANAGE: what people change, once for pages and commands
 pub mod manage;
+
+// OWE: what is owed because of an event or of what the box itself has to say
+pub mod owe;
 
 // LOG: the file, its one writer and its readers
 pub mod store;
