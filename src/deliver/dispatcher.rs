@@ -68,7 +68,11 @@ pub(super) async fn run(
                 None => break,
             },
             Some(request) = asked_for.recv() => dispatcher.look_up(request),
-            () = dispatcher.tools.catalog.changed() => dispatcher.follow_catalog(),
+            () = dispatcher.tools.catalog.changed() => {
+                dispatcher.follow_catalog();
+                // A change, and what webhooks are told of it, may have been made by another process.
+                dispatcher.turn_all_away();
+            }
             () = tokio::time::sleep(sleep) => {}
         }
     }

@@ -51,6 +51,6 @@ impl Actor<'_> {
             at_ms: self.now_ms,
         };
         store::access::insert_audit(connection, &entry)?;
-        notices::announce(connection, self, &entry)
+        notices::announce(connection, self.catalog, self.ids, &entry)
     }
 }
