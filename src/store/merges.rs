@@ -5,7 +5,7 @@
 use super::people::{add_active, add_population, count_move, furthest, rank};
 use super::projection::IdentifierKey;
 use crate::error::Result;
-use crate::id::{EventId, FunnelId, MergeId, ProfileId, WorkspaceId};
+use crate::id::{EventId, MergeId, ProfileId, WorkspaceId};
 use crate::identity::{MAX_PARTS, ProfileKind};
 use rusqlite::{Connection, OptionalExtension as _, params};
 

@@ -18,6 +18,7 @@ mod event_types;
 mod funnelfizz;
 mod ingest;
 mod native;
+mod notices;
 mod people;
 mod project;
 mod rejects;
