@@ -106,7 +106,7 @@ fn profile(act: &str) -> Value {
 }
 
 fn subscription() -> Value {
-    let standing = |status: &str, quantity: i64, bucket: Value| {
+    let standing = |status: &str, quantity: i64| {
         json!({
             "status": status,
             "plan": {"priceId": "price_1", "productId": "prod_1", "nickname": "Team"},
@@ -114,7 +114,8 @@ fn subscription() -> Value {
             "price": {"amount": 4_900, "currency": "eur", "interval": "month", "intervalCount": 1},
             "cancelAtPeriodEnd": false,
             "currentPeriodEnd": "2026-02-01T12:00:00.000Z",
-            "bucket": bucket,
+            "trialEnd": "2026-01-01T12:00:00.000Z",
+            "canceledAt": null,
         })
     };
     json!({
@@ -125,8 +126,9 @@ fn subscription() -> Value {
             "traits": {},
         },
         "subscription": {"id": "sub_1", "customerId": "cus_1"},
-        "before": standing("trialing", 3, Value::Null),
-        "after": standing("active", 5, json!("upgraded")),
+        "before": standing("trialing", 3),
+        "after": standing("active", 5),
+        "bucket": {"before": null, "after": "upgraded"},
         "eventId": EVENT,
     })
 }

@@ -5,6 +5,7 @@
 use super::herald::Herald;
 use super::portrait;
 use super::wishes::Wishes;
+use crate::billing::Bucket;
 use crate::error::{Kind, Result};
 use crate::funnel::Stage;
 use crate::id::{EventId, FunnelId, ProfileId, WorkspaceId};
@@ -337,6 +338,7 @@ impl News {
             portrait::of(connection, self.workspace, after.profile, kind)?
         };
         let subscription = after.subscription.as_ref();
+        let bucket = |standing: &Standing| standing.bucket.map(Bucket::as_str);
         Ok(json!({
             "profile": profile,
             "subscription": {
@@ -345,6 +347,7 @@ impl News {
             },
             "before": portrait::standing(before),
             "after": portrait::standing(after),
+            "bucket": {"before": bucket(before), "after": bucket(after)},
             "eventId": event.to_string(),
         }))
     }

@@ -37,7 +37,6 @@ pub(super) fn standing(standing: &Standing) -> Value {
         "currentPeriodEnd": time(subscription.current_period_end_ms),
         "trialEnd": time(subscription.trial_end_ms),
         "canceledAt": time(subscription.canceled_at_ms),
-        "bucket": standing.bucket.map(|bucket| bucket.as_str()),
     })
 }
 
