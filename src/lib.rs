@@ -27,6 +27,9 @@ pub mod project;
 // RETAIN: what is old enough goes
 pub mod retain;
 
+// SPACE: whether the disk has room left
+pub mod space;
+
 // ACCEPT: one event, one place in the log
 pub mod accept;
 

@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::id::EventId;
+use crate::space::SpaceWatch;
 use crate::store::Readers;
 use crate::store::retention::{self, Bite, Range};
 use crate::store::writer::Writer;
@@ -38,6 +39,9 @@ pub struct SweepLimits {
     pub every: Duration,
 }
 
+/// The disk is looked at this often: sweeps are too far apart for one that fills up.
+const LOOK_AT_DISK: Duration = Duration::from_secs(60);
+
 /// Events that go at once when the file holds too much.
 const STEP_EVENTS: i64 = 1_000;
 
@@ -47,6 +51,7 @@ pub struct Sweeper {
     writer: Writer,
     readers: Readers,
     limits: SweepLimits,
+    space: Option<SpaceWatch>,
 }
 
 /// Where a sweep is: the last id that was looked at in each table. Old rows that stay are passed once
@@ -80,6 +85,16 @@ impl Sweeper {
             writer,
             readers,
             limits,
+            space: None,
+        }
+    }
+
+    /// The same sweeper, which looks at the disk between two sweeps as well.
+    #[must_use]
+    pub fn watching(self, space: SpaceWatch) -> Self {
+        Self {
+            space: Some(space),
+            ..self
         }
     }
 
@@ -95,9 +110,10 @@ impl Sweeper {
         Ok((stop, thread))
     }
 
-    fn run(&self, stopped: &Receiver<()>) {
+    fn run(mut self, stopped: &Receiver<()>) {
         let mut rest =
             |pause| matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
+        self.look_at_disk();
         loop {
             match self.sweep(now_ms(), &mut rest) {
                 Ok(0) => {}
@@ -107,9 +123,24 @@ impl Sweeper {
                 }
                 Err(_) => return,
             }
-            if !rest(self.limits.every) {
-                return;
+            let mut left = self.limits.every;
+            while !left.is_zero() {
+                let pause = left.min(LOOK_AT_DISK);
+                if !rest(pause) {
+                    return;
+                }
+                left -= pause;
+                self.look_at_disk();
             }
+        }
+    }
+
+    fn look_at_disk(&mut self) {
+        let Some(space) = &mut self.space else { return };
+        if let Err(e) = space.look(now_ms())
+            && self.writer.is_alive()
+        {
+            tracing::error!(error = %e, "the disk's room could not be looked at and will be again");
         }
     }
 

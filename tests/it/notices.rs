@@ -3,7 +3,10 @@
 
 use crate::support::page::Page;
 use crate::support::receiver::Request;
-use crate::support::{Answer, Data, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until};
+use crate::support::{
+    Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
+};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -562,4 +565,103 @@ fn a_kill_in_the_middle_of_a_window_repeats_and_loses_no_message() {
     let times = told.receiver.times_by_message();
     assert_eq!(i64::try_from(times.len()).unwrap(), data.rows("message"));
     drop(server);
+}
+
+#[test]
+fn no_app_forges_what_the_box_says_in_any_dialect_or_spelling() {
+    const SITE: &str = "https://shop.example";
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.member(&tenant.id, ADMIN, "member");
+    let site = data.site(&tenant.id, &[SITE]);
+    let server = data.serve();
+    let ann = Visitor::signed_in(&server, ADMIN);
+    let key = &tenant.key;
+    let post = |path: &str| {
+        server
+            .http
+            .post(server.at(path))
+            .header("content-type", "application/json")
+    };
+    let names = [
+        "system.storage_low",
+        "profile.created",
+        "customer.subscription_changed",
+        "admin.webhook.created",
+        "stripe.invoice.paid",
+        "webhook.test",
+        "System.Storage_Low",
+        " profile.created",
+        "ADMIN.x",
+        "cust\u{200b}omer.x",
+        "Stripe .invoice",
+        "WEBHOOK.TEST",
+    ];
+    for name in names {
+        let requests = [
+            server.native(key).body(json!({"event": name, "userId": "u"}).to_string()),
+            server.native(key).body(json!({"events": [{"event": name, "userId": "u"}]}).to_string()),
+            server.native(key).header("content-type", "application/x-ndjson").body(json!({"event": name, "userId": "u"}).to_string()),
+            server.jimo(key).body(json!({"event": name, "userId": "u", "type": "track", "timestamp": "2026-11-22T10:00:00Z"}).to_string()),
+            ann.request(Method::POST, &format!("/api/tracking/server-events?workspaceId={}", tenant.id)).header("origin", &ann.origin)
+            .header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/json")
+                .body(json!({"siteId": site.id, "events": [{"type": name, "visitorId": "v"}]}).to_string()),
+            post("/v1/api/events/new").header("x-ck-api-key", key).header("x-ck-app", &site.id)
+                .body(json!({"event": name, "uid": "u"}).to_string()),
+            post("/v1/api/events/bulk").header("x-ck-api-key", key).header("x-ck-app", &site.id)
+                .body(json!([{"event": name, "uid": "u"}]).to_string()),
+            post("/v1/track").basic_auth(key, Some("")).body(json!({"event": name, "userId": "u"}).to_string()),
+            post("/v1/batch").basic_auth(key, Some("")).body(json!({"batch": [{"type": "track", "event": name, "userId": "u"}]}).to_string()),
+            post("/collect").header("origin", SITE)
+                .body(json!({"source": site.id, "events": [{"kind": "track", "event": name, "visitorId": "v"}]}).to_string()),
+        ];
+        for (number, request) in requests.into_iter().enumerate() {
+            let response = request.send().unwrap();
+            let status = response.status().as_u16();
+            let answer = response.text().unwrap();
+            // Segment's libraries know no other status for what is not to be sent again.
+            let expected = if matches!(number, 7 | 8) { 400 } else { 422 };
+            assert_eq!(status, expected, "{name:?} by request {number}: {answer}");
+            assert!(
+                answer.contains("reserved_name"),
+                "{name:?} by request {number}: {status} {answer}"
+            );
+        }
+    }
+    assert_eq!(data.rows("event"), 0);
+}
+
+#[test]
+fn a_disk_with_little_room_is_told_once_and_again_after_there_was_enough() {
+    let told = Told::of(&["system.*"]);
+    let with = |low_space: &str| Options {
+        arguments: vec!["--low-space".to_owned(), low_space.to_owned()],
+        ..Options::default()
+    };
+    let start = |low_space| Server::start(&told.data, &with(low_space));
+    let is_low = || {
+        told.data
+            .number("SELECT low_at_ms IS NOT NULL FROM space_notice")
+            == 1
+    };
+    let mut server = start("900000TB");
+    let low = told.wait_for("system.storage_low");
+    assert_eq!(low["limitBytes"], 900_000_000_000_000_000_u64);
+    let free = low["freeBytes"].as_u64().unwrap();
+    assert!(free > 0 && free < 900_000_000_000_000_000, "{low}");
+    // It is as low as it was, which is known already.
+    told.wait_until_sent();
+    server.process.kill();
+    server = start("900000TB");
+    told.post(&server, &json!({"event": "A", "userId": "u"}));
+    assert!(server.terminate().success());
+    assert_eq!(told.data.rows("message"), 1);
+    server = start("1MB");
+    wait_until("the room to be enough", || (!is_low()).then_some(()));
+    assert!(server.terminate().success());
+    let _server = start("900000TB");
+    told.receiver.wait_for(2);
+    told.wait_until_sent();
+    assert_eq!(told.of_type("system.storage_low").len(), 2);
 }
