@@ -31,7 +31,10 @@ pub(super) struct News {
     kind: ProfileKind,
     /// The event that created it, until that was told or where nobody is to be told.
     created_by: Option<EventId>,
+    /// Whether it has come in this window.
     is_new: bool,
+    /// Whether what it was like when it came is still to be told, so that no change of it is.
+    is_untold: bool,
     /// What its traits were that events have named.
     traits_before: BTreeMap<String, Option<String>>,
     /// The last event that named any.
@@ -78,6 +81,7 @@ impl News {
             kind,
             created_by: created_by.filter(|_| wishes.created),
             is_new: created_by.is_some(),
+            is_untold: created_by.is_some(),
             traits_before: BTreeMap::new(),
             traits_by: None,
             waiting: Vec::new(),
@@ -99,7 +103,7 @@ impl News {
         changes: &TraitChanges<EventId>,
     ) -> Result<()> {
         // That a new one has traits is told with it.
-        if !self.wishes.updated || self.is_new {
+        if !self.wishes.updated || self.is_untold {
             return Ok(());
         }
         if changes.replaces {
@@ -220,6 +224,7 @@ impl News {
 
     /// Tells what is waiting: first of all that the profile is there.
     fn tell(&mut self, herald: &mut Herald<'_>) -> Result<()> {
+        self.is_untold = false;
         if self.created_by.is_none() && self.waiting.is_empty() {
             return Ok(());
         }
@@ -283,13 +288,13 @@ impl News {
         attached: impl Iterator<Item = (&'k IdentifierKey, EventId)>,
     ) -> Result<()> {
         self.tell(herald)?;
-        if !self.wishes.updated || self.is_new {
+        if !self.wishes.updated {
             return Ok(());
         }
         let connection = herald.connection();
         let mut event = None;
         let mut identifiers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (key, by) in attached {
+        for (key, by) in attached.filter(|_| !self.is_new) {
             let of_kind = identifiers
                 .entry(portrait::word(key.kind.as_str()))
                 .or_default();

@@ -12,6 +12,37 @@ use std::collections::BTreeMap;
 
 /// Bytes of traits that one message shows; a profile may have gathered any number of them.
 const SHOWN_TRAIT_BYTES: usize = 64 * 1_024;
+/// Traits that one message shows.
+const SHOWN_TRAITS: usize = 500;
+
+/// Traits by name, as many as one message shows.
+#[derive(Default)]
+pub(super) struct ShownTraits {
+    values: Map<String, Value>,
+    bytes: usize,
+    /// Whether there were more.
+    pub(super) is_cut: bool,
+}
+
+impl ShownTraits {
+    /// Adds one that is written in so many bytes; from the first that finds no room on, none.
+    pub(super) fn add(&mut self, name: String, bytes: usize, value: impl FnOnce() -> Value) {
+        self.bytes += name.len() + bytes;
+        self.is_cut |= self.bytes > SHOWN_TRAIT_BYTES || self.values.len() >= SHOWN_TRAITS;
+        if !self.is_cut {
+            self.values.insert(name, value());
+        }
+    }
+
+    /// Whether there was none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty() && !self.is_cut
+    }
+
+    pub(super) fn into_values(self) -> Map<String, Value> {
+        self.values
+    }
+}
 
 /// `null` for a subscription that was not known.
 pub(super) fn standing(standing: &Standing) -> Value {
@@ -64,20 +95,16 @@ pub(super) fn of(
         let of_kind = identifiers.entry(word(&row.kind).to_owned());
         of_kind.or_default().push(row.value);
     }
-    let (mut traits, mut bytes, mut is_cut) = (Map::new(), 0, false);
+    let mut traits = ShownTraits::default();
     for row in profiles::traits(connection, profile)? {
-        bytes += row.name.len() + row.value.len();
-        if bytes > SHOWN_TRAIT_BYTES {
-            is_cut = true;
-            break;
-        }
-        traits.insert(row.name, value(&row.value));
+        traits.add(row.name, row.value.len(), || value(&row.value));
     }
+    let is_cut = traits.is_cut;
     let mut shown = json!({
         "id": profile.to_string(),
         "kind": kind.as_str(),
         "identifiers": identifiers,
-        "traits": traits,
+        "traits": traits.into_values(),
     });
     if is_cut {
         shown["hasMoreTraits"] = json!(true);
