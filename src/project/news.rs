@@ -3,7 +3,7 @@
 //! looked up. Once for all that a window brings, and as things stand then.
 
 use super::herald::Herald;
-use super::portrait;
+use super::portrait::{self, ShownTraits};
 use super::wishes::Wishes;
 use crate::billing::Bucket;
 use crate::error::{Kind, Result};
@@ -17,7 +17,7 @@ use crate::store::projection::IdentifierKey;
 use crate::store::{funnels, people, profiles};
 use crate::time::rfc3339;
 use rusqlite::Connection;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// News of one profile that wait for one another, so that the profile is looked at once for all of them.
@@ -301,11 +301,13 @@ impl News {
             of_kind.push(&key.value);
             event = event.max(Some(by));
         }
-        let mut traits = Map::new();
+        let mut traits = ShownTraits::default();
         for (name, before) in std::mem::take(&mut self.traits_before) {
             let after = people::trait_value(connection, self.profile, &name)?;
             if after != before {
-                traits.insert(name, portrait::change(before.as_deref(), after.as_deref()));
+                let sides = [before.as_deref(), after.as_deref()];
+                let bytes = sides.into_iter().flatten().map(str::len).sum();
+                traits.add(name, bytes, || portrait::change(sides));
             }
         }
         if !traits.is_empty() {
@@ -314,10 +316,14 @@ impl News {
         if identifiers.is_empty() && traits.is_empty() {
             return Ok(());
         }
+        let is_cut = traits.is_cut;
         let mut data = json!({
             "profile": portrait::of(connection, self.workspace, self.profile, self.kind)?,
-            "changed": {"identifiers": identifiers, "traits": traits},
+            "changed": {"identifiers": identifiers, "traits": traits.into_values()},
         });
+        if is_cut {
+            data["changed"]["hasMoreTraits"] = json!(true);
+        }
         if let Some(event) = event {
             data["eventId"] = json!(event.to_string());
         }

@@ -72,7 +72,7 @@ pub(super) fn standing(standing: &Standing) -> Value {
 }
 
 /// A trait's value before and after; absent where there was none.
-pub(super) fn change(before: Option<&str>, after: Option<&str>) -> Value {
+pub(super) fn change([before, after]: [Option<&str>; 2]) -> Value {
     let sides = [("before", before), ("after", after)].into_iter();
     let sides = sides.filter_map(|(side, text)| Some((side.to_owned(), value(text?))));
     Value::Object(sides.collect())
