@@ -101,6 +101,7 @@ impl News {
         &mut self,
         connection: &Connection,
         changes: &TraitChanges<EventId>,
+        by: Option<EventId>,
     ) -> Result<()> {
         // That a new one has traits is told with it.
         if !self.wishes.updated || self.is_untold {
@@ -112,13 +113,12 @@ impl News {
                 before.or_insert(Some(row.value));
             }
         }
-        for (name, change) in &changes.set {
+        self.traits_by = self.traits_by.max(by);
+        for name in changes.set.keys() {
             if !self.traits_before.contains_key(name) {
                 let before = people::trait_value(connection, self.profile, name)?;
                 self.traits_before.insert(name.clone(), before);
             }
-            let said = [&change.verified, &change.unverified].into_iter().flatten();
-            self.traits_by = self.traits_by.max(said.map(|(_, event)| *event).max());
         }
         Ok(())
     }
@@ -320,12 +320,10 @@ impl News {
         let mut data = json!({
             "profile": portrait::of(connection, self.workspace, self.profile, self.kind)?,
             "changed": {"identifiers": identifiers, "traits": traits.into_values()},
+            "eventId": event.map(|event| event.to_string()),
         });
         if is_cut {
             data["changed"]["hasMoreTraits"] = json!(true);
-        }
-        if let Some(event) = event {
-            data["eventId"] = json!(event.to_string());
         }
         herald.announce(self.workspace, "profile.updated", data)
     }

@@ -51,6 +51,8 @@ pub(super) struct Says {
 pub(super) struct Seen {
     activity: Activity,
     traits: TraitChanges<EventId>,
+    /// The last event that brought any.
+    traits_by: Option<EventId>,
     /// What leads on, in the log's order.
     marks: Vec<Mark>,
 }
@@ -68,6 +70,7 @@ impl Seen {
         Self {
             activity: Activity::once(happening.occurred_at_ms, happening.month),
             traits: TraitChanges::default(),
+            traits_by: None,
             marks: Vec::new(),
         }
     }
@@ -112,18 +115,14 @@ impl Seen {
             let mark = Mark::Billing(happening.id, at_ms, billing.clone());
             self.marks.push(mark);
         }
-        match &happening.traits {
-            Some(traits) if says.traits => self
-                .traits
-                .merge(
-                    traits,
-                    happening.replace_traits,
-                    happening.verification != Verification::Unverified,
-                    happening.id,
-                )
-                .map_err(Error::internal),
-            _ => Ok(()),
-        }
+        let Some(traits) = happening.traits.as_ref().filter(|_| says.traits) else {
+            return Ok(());
+        };
+        self.traits_by = Some(happening.id);
+        let is_verified = happening.verification != Verification::Unverified;
+        self.traits
+            .merge(traits, happening.replace_traits, is_verified, happening.id)
+            .map_err(Error::internal)
     }
 
     /// When the one event happened and in which month it was received, if it is one, and no more is to be
@@ -151,7 +150,7 @@ impl Seen {
     ) -> Result<()> {
         scribe.add_activity(workspace, profile, kind, &self.activity)?;
         let connection = scribe.connection();
-        news.before_traits(connection, &self.traits)?;
+        news.before_traits(connection, &self.traits, self.traits_by)?;
         people::change_traits(connection, profile, &self.traits)?;
         let advance = |herald: &mut Herald<'_>, news: &mut News, advance: &Advance| {
             let from = people::advance(connection, profile, kind, advance)?;

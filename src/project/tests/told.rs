@@ -138,9 +138,18 @@ fn changes_of_one_window_are_told_together() {
     // There and back again is no change.
     log.append(&[identify(1, 6), identify(1, 5)]);
     log.drain();
+    log.append(&[Made {
+        replaces: true,
+        traits: Some(BTreeMap::new()),
+        ..identify(1, 0)
+    }]);
+    log.drain();
     let told = log.told();
     let types: Vec<_> = told.iter().map(|message| text(&message["type"])).collect();
-    assert_eq!(types, ["profile.created", "profile.updated"]);
+    assert_eq!(
+        types,
+        ["profile.created", "profile.updated", "profile.updated"]
+    );
     assert_eq!(told[0]["data"]["profile"]["traits"], json!({"plan": 2}));
     let updated = &told[1]["data"];
     assert_eq!(
@@ -148,6 +157,9 @@ fn changes_of_one_window_are_told_together() {
         json!({"plan": {"before": 2, "after": 5}})
     );
     assert_eq!(updated["eventId"], log.events[5].to_string());
+    let emptied = &told[2]["data"];
+    assert_eq!(emptied["changed"]["traits"], json!({"plan": {"before": 5}}));
+    assert_eq!(emptied["eventId"], log.events[8].to_string());
 }
 
 #[test]
