@@ -195,7 +195,6 @@ fn admin_change(action: &str, name: &str) -> (Value, Value) {
             json!({"profile": PROFILE, "merged": "prf_0e5c1v7z00002"}),
             none,
         ),
-        "workspace.created" => (none, json!({"name": name, "slug": "acme"})),
         "workspace.renamed" => (json!({"name": "Acme Inc."}), json!({"name": name})),
         "workspace.mau_limit_set" => (json!({"limit": none}), json!({"limit": 10_000})),
         _ => (Value::Null, none),

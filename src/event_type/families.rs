@@ -202,7 +202,6 @@ pub const FAMILIES: [Family; 11] = [
                 "admin.profile.merge_undo_requested",
                 "Somebody asked for two profiles to be taken apart",
             ),
-            ("admin.workspace.created", "The workspace was created"),
             ("admin.workspace.renamed", "The workspace has another name"),
             (
                 "admin.workspace.mau_limit_set",

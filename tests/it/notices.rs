@@ -446,7 +446,7 @@ fn what_becomes_of_a_profile_is_told_once_and_as_it_is_then() {
 }
 
 #[test]
-fn a_webhook_gets_only_the_profiles_that_pass_its_filters_and_patterns() {
+fn a_webhook_gets_only_the_types_that_it_names() {
     let told = Told::of(&["profile.stage_changed"]);
     let everything = Receiver::healthy();
     told.data
@@ -457,17 +457,17 @@ fn a_webhook_gets_only_the_profiles_that_pass_its_filters_and_patterns() {
     told.post(&server, &json!({"event": "trial_start", "userId": "ada"}));
     wait_until("both steps", || (told.receiver.count() == 2).then_some(()));
     told.wait_until_sent();
-    let steps: Vec<_> = told
-        .of_type("profile.stage_changed")
-        .iter()
-        .map(|m| (m["data"]["from"].clone(), m["data"]["to"].clone()))
-        .collect();
+    let steps = told.of_type("profile.stage_changed");
+    let steps = steps.iter().map(|message| {
+        let data = &message["data"];
+        format!("{} to {}", data["from"], data["to"])
+    });
     assert_eq!(
-        steps,
-        [
-            (json!("awareness"), json!("consideration")),
-            (json!("consideration"), json!("trial"))
-        ]
+        steps.collect::<BTreeSet<_>>(),
+        BTreeSet::from([
+            r#""awareness" to "consideration""#.to_owned(),
+            r#""consideration" to "trial""#.to_owned(),
+        ])
     );
     // Who asked for everything that apps send has not asked who people are.
     let types: BTreeSet<_> = everything.requests().iter().map(type_of).collect();
