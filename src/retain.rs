@@ -470,6 +470,61 @@ mod tests {
     }
 
     #[test]
+    fn what_the_box_has_said_goes_when_it_is_settled_however_much_it_said() {
+        let log = Log::new();
+        let at_ms = NOW_MS - 40 * DAY_MS;
+        let ids = Arc::clone(&log.ids);
+        let say = move |connection: &Connection| -> Result<Vec<(MessageId, DeliveryId)>> {
+            let mut said = Vec::new();
+            for n in 0..3_000 {
+                let message: MessageId = ids.next(at_ms);
+                let new = NewMessage {
+                    id: message,
+                    workspace: WORKSPACE,
+                    event: None,
+                    event_type: "profile.created",
+                    body: b"{}",
+                };
+                deliveries::insert_message(connection, &new)?;
+                for webhook in [CANCELLED, PAUSED] {
+                    let delivery = NewDelivery {
+                        id: ids.next(at_ms),
+                        workspace: WORKSPACE,
+                        webhook: if n % 1_000 == 0 { webhook } else { CANCELLED },
+                        message,
+                        event: None,
+                        state: DeliveryState::Held,
+                        is_ordered: false,
+                        origin: None,
+                    };
+                    deliveries::insert_delivery(connection, &delivery)?;
+                    said.push((message, delivery.id));
+                }
+            }
+            Ok(said)
+        };
+        let said = log.writer.alone_blocking(say).unwrap();
+        log.cancel();
+        assert_eq!(
+            log.sweep(i64::MAX),
+            5_997 + 2_997,
+            "deliveries and messages"
+        );
+        let reader = log.readers.get().unwrap();
+        let kept = said.iter().filter_map(|(message, delivery)| {
+            let owed = deliveries::owed(&reader, *delivery).unwrap()?;
+            assert_eq!(owed.message, *message);
+            Some(owed.webhook)
+        });
+        assert_eq!(
+            kept.collect::<Vec<_>>(),
+            [PAUSED; 3],
+            "each with its message"
+        );
+        assert_eq!(log.sweep(i64::MAX), 0);
+    }
+
+    #[test]
     fn what_is_not_projected_stays() {
         let log = Log::new();
         let event = log.add(100, CANCELLED, 9);

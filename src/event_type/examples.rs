@@ -149,7 +149,8 @@ fn admin(action: &str) -> Value {
         "by": {"kind": "user", "id": "usr_0e5c1v80000g8"},
         "target": {"id": target},
     });
-    if !name.is_empty() {
+    let is_named = !name.is_empty() && action != "workspace.mau_limit_set";
+    if is_named {
         data["target"]["name"] = json!(name);
     }
     let (before, after) = admin_change(action, name);

@@ -130,6 +130,16 @@ mod tests {
         assert!(matches("Post Created", "Post Created"));
         assert!(!matches("Post Created", "post created"));
         assert!(matches("*", "anything"));
+        assert!(matches("*", "system.storage_low") && matches("*", "profiles.imported"));
+        for of_people in [
+            "profile.created",
+            "customer.subscription_changed",
+            "admin.member.added",
+        ] {
+            assert!(!matches("*", of_people), "{of_people} is to be named");
+            assert!(matches(of_people, of_people));
+        }
+        assert!(matches("admin.*", "admin.member.added"));
         assert!(matches("tour.*", "tour.completed"));
         assert!(!matches("tour.*", "tour"));
         assert!(!matches("tour.*", "tourist.arrived"));

@@ -6,6 +6,7 @@ use crate::support::receiver::Request;
 use crate::support::{
     Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
 };
+use pillarbox::event_type::example_data;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +56,20 @@ impl Told {
     /// The `data` of the message of this type, once it came.
     #[track_caller]
     fn wait_for(&self, event_type: &str) -> Value {
-        self.receiver.wait_for_type(event_type).json()["data"].take()
+        let data = self.receiver.wait_for_type(event_type).json()["data"].take();
+        let shown = example_data(event_type).unwrap();
+        assert_eq!(
+            members(&shown),
+            members(&data),
+            "{event_type} is as people are shown"
+        );
+        for part in ["profile", "target", "changed"] {
+            if data[part].is_object() {
+                let (shown, sent) = (members(&shown[part]), members(&data[part]));
+                assert!(sent.is_superset(&shown), "{event_type}: {part} is {sent:?}");
+            }
+        }
+        data
     }
 
     /// The messages of a type that came so far.
@@ -84,6 +98,10 @@ impl Told {
             "SELECT count(*) FROM event WHERE id <= (SELECT cursor_event_id FROM projector)";
         wait_for_value("projected events", &events, || self.data.number(projected));
     }
+}
+
+fn members(object: &Value) -> BTreeSet<String> {
+    object.as_object().unwrap().keys().cloned().collect()
 }
 
 fn type_of(request: &Request) -> String {
