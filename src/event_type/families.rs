@@ -167,10 +167,31 @@ pub const FAMILIES: [Family; 11] = [
             ("admin.webhook.paused", "A webhook was paused"),
             ("admin.webhook.activated", "A webhook sends again"),
             ("admin.webhook.deleted", "A webhook was deleted"),
+            ("admin.webhook.tested", "A test was sent to a webhook"),
             (
                 "admin.delivery.retried",
                 "Somebody asked for another attempt",
             ),
+            (
+                "admin.delivery.cancelled",
+                "A delivery that waited was given up",
+            ),
+            (
+                "admin.delivery.expunged",
+                "What a delivery carried was taken out of the file",
+            ),
+            ("admin.event.resent", "An event was sent again"),
+            (
+                "admin.event.expunged",
+                "What an event said was taken out of the file",
+            ),
+            ("admin.replay.created", "A replay was made"),
+            (
+                "admin.replay.started",
+                "A replay was started, for the first time or again",
+            ),
+            ("admin.replay.paused", "A replay was paused"),
+            ("admin.replay.cancelled", "A replay was given up"),
             ("admin.api_key.created", "An API key was created"),
             ("admin.api_key.revoked", "An API key was revoked"),
             ("admin.source.created", "A source was created"),
