@@ -17,6 +17,7 @@ use crate::ingest;
 use crate::project::Projector;
 use crate::retain::Sweeper;
 use crate::secret::Vault;
+use crate::space::SpaceWatch;
 use crate::store::catalog::{CatalogHandle, follow_other_processes};
 use crate::store::checkpoint::Checkpointer;
 use crate::store::writer::Writer;
@@ -133,13 +134,23 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         writer.clone(),
         readers.clone(),
         catalog.clone(),
-        followers,
+        followers.clone(),
         Arc::clone(&ids),
         config.project_limits(),
     )
     .start(log_grew, Arc::clone(&stop_projector))?;
+    let space = SpaceWatch::new(
+        (config.data_dir.clone(), config.space_limits()),
+        writer.clone(),
+        readers.clone(),
+        catalog.clone(),
+        followers,
+        Arc::clone(&ids),
+    );
     let (stop_sweeper, sweeper) =
-        Sweeper::new(writer.clone(), readers.clone(), config.sweep_limits()).start()?;
+        Sweeper::new(writer.clone(), readers.clone(), config.sweep_limits())
+            .watching(space)
+            .start()?;
 
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;

@@ -1,8 +1,10 @@
 //! MANAGE: every change that a person makes, once for the pages and the command line. Each function
-//! checks, writes and leaves its audit entry inside the caller's transaction. Knows no HTTP.
+//! checks, writes, leaves its audit entry and tells the webhooks that want to know, inside the caller's
+//! transaction. Knows no HTTP.
 
 mod actor;
 mod event_types;
+mod notices;
 mod people;
 mod profiles;
 mod senders;

@@ -24,6 +24,7 @@ mod readers;
 pub mod rejects;
 pub mod retention;
 pub mod sources;
+pub mod space;
 pub mod webhooks;
 pub mod workspaces;
 pub mod writer;

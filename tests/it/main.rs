@@ -21,6 +21,7 @@ mod hostile;
 mod ingest;
 mod native;
 mod ordered;
+mod notices;
 mod people;
 mod project;
 mod rejects;
