@@ -78,6 +78,9 @@ pub mod family {
     /// A refused request.
     #[derive(Debug)]
     pub enum Reject {}
+    /// Deliveries that are sent once more.
+    #[derive(Debug)]
+    pub enum Replay {}
 
     impl Prefix for Workspace {
         const PREFIX: &'static str = "ws";
@@ -121,6 +124,9 @@ pub mod family {
     impl Prefix for Reject {
         const PREFIX: &'static str = "rej";
     }
+    impl Prefix for Replay {
+        const PREFIX: &'static str = "rpl";
+    }
 }
 
 /// `ws_…`
@@ -151,6 +157,8 @@ pub type MergeId = Id<family::Merge>;
 pub type FunnelId = Id<family::Funnel>;
 /// `rej_…`
 pub type RejectId = Id<family::Reject>;
+/// `rpl_…`
+pub type ReplayId = Id<family::Replay>;
 
 impl<P> Id<P> {
     /// Wraps the integer that stands in the file.

@@ -67,6 +67,8 @@ pub mod message;
 
 pub mod source;
 
+pub mod replay;
+
 pub mod webhook;
 
 pub mod delivery;

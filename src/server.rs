@@ -10,6 +10,7 @@ use crate::deliver::AttemptRequests;
 use crate::deliver::attempt::Tools;
 use crate::deliver::check::UrlChecker;
 use crate::deliver::connections::Connections;
+use crate::deliver::replays::{self, ReplayTools, Replays};
 use crate::followers;
 use crate::http;
 use crate::id::IdGenerator;
@@ -52,6 +53,8 @@ const ABANDON_TIMEOUT: Duration = Duration::from_millis(500);
 /// What the writer, the projector and the sweeper still hold is on disk well within this time. With the drain of
 /// requests and attempts it adds up to less than the 30 seconds of promise 13.
 const THREAD_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Replays only have to note their places.
+const REPLAY_END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted (promise 17).
 const ACCEPT_BACKLOG: u32 = 4_096;
 
@@ -72,6 +75,8 @@ pub struct Server {
     writer: Writer,
     stop_notes: watch::Sender<bool>,
     notes_task: actix_web::rt::task::JoinHandle<()>,
+    stop_replays: watch::Sender<bool>,
+    replays_task: actix_web::rt::task::JoinHandle<()>,
     stop_dispatcher: watch::Sender<bool>,
     stop_projector: Arc<AtomicBool>,
     stop_sweeper: Sender<()>,
@@ -129,6 +134,16 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         limits: config.dispatch_limits(),
     };
     let (attempts, dispatcher) = deliver::start(tools, fresh, stopping)?;
+    let (stop_replays, stopping) = watch::channel(false);
+    let replays = Replays::default();
+    let tools = ReplayTools {
+        attempts: attempts.clone(),
+        catalog: catalog.clone(),
+        readers: readers.clone(),
+        writer: writer.clone(),
+        concurrency: config.dispatch_limits().concurrency,
+    };
+    let replays_task = actix_web::rt::spawn(replays::run(tools, replays.clone(), stopping));
     let stop_projector = Arc::new(AtomicBool::new(false));
     let projector = Projector::new(
         writer.clone(),
@@ -177,6 +192,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         vault: web::Data::new(files.vault().clone()),
         attempts: web::Data::new(attempts),
         checker: web::Data::new(UrlChecker::new(config.connection_rules().connect)?),
+        replays: web::Data::new(replays),
         settings: web::Data::new(settings(config, &public_url, address)),
         setup: web::Data::new(setup),
         gate: web::Data::new(Gate::default()),
@@ -199,6 +215,8 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         writer,
         stop_notes,
         notes_task,
+        stop_replays,
+        replays_task,
         stop_dispatcher,
         stop_projector,
         stop_sweeper,
@@ -297,6 +315,7 @@ struct Shared {
     vault: web::Data<Vault>,
     attempts: web::Data<AttemptRequests>,
     checker: web::Data<UrlChecker>,
+    replays: web::Data<Replays>,
     settings: web::Data<admin::Settings>,
     setup: web::Data<SetupToken>,
     gate: web::Data<Gate>,
@@ -318,6 +337,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
             .app_data(shared.vault.clone())
             .app_data(shared.attempts.clone())
             .app_data(shared.checker.clone())
+            .app_data(shared.replays.clone())
             .app_data(shared.settings.clone())
             .app_data(shared.setup.clone())
             .app_data(shared.gate.clone())
@@ -355,10 +375,19 @@ impl Server {
     ///
     /// # Errors
     /// When the HTTP server ended badly.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         self.http.stop(true).await;
         let served = self.http_task.await;
         self.catalog_task.abort();
+        // Before the dispatcher, so that a replay notes what it hears and takes no attempt for lost.
+        self.stop_replays.send_replace(true);
+        let ended = tokio::time::timeout(REPLAY_END_TIMEOUT, &mut self.replays_task).await;
+        if ended.is_err() {
+            tracing::warn!(
+                "replays did not note their places in time; they go on from the last ones"
+            );
+            self.replays_task.abort();
+        }
         self.stop_dispatcher.send_replace(true);
         self.stop_projector.store(true, Ordering::Release);
         drop(self.stop_sweeper);

@@ -1,35 +1,33 @@
-//! Deliveries: what left. The list, and one of them with every attempt, the exact request and
-//! response, the cause in plain words, and an attempt at once.
+//! Deliveries: what left. The list with its filter, and what is done with several of them at once.
 
-use super::answer::{Page, ok, see_other};
+use super::answer::{Page, page, see_other};
 use super::flash::{self, Flash, Said};
-use super::format::{bytes, duration, number};
-use super::forms::Form;
-use super::json_view::BodyView;
+use super::format::{duration, number};
+use super::forms::{Form, Refusals};
+use super::history_filter::HistoryFilter;
 use super::session::Visitor;
 use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use crate::access::Role;
 use crate::deliver::AttemptRequests;
-use crate::delivery::{DeliveryState, ErrorClass, Trigger};
-use crate::error::{Error, Kind, Result};
-use crate::id::DeliveryId;
+use crate::delivery::{DeliveryState, ErrorClass, Origin};
+use crate::error::{Error, Result};
+use crate::id::{DeliveryId, WebhookId};
 use crate::manage;
-use crate::store::attempts::{self, AttemptRow};
-use crate::store::events;
-use crate::store::history::{self, DeliveryFilter, DeliveryRow};
+use crate::replay::{DEFAULT_RATE, MAX_CHOSEN, MAX_RATE};
+use crate::store::history::{self, DeliveryRow};
+use crate::store::matching::{self, Order};
+use crate::store::webhooks;
 use actix_web::web;
 use askama::Template;
-use serde::Deserialize;
+use std::collections::BTreeMap;
 
-/// Attempts that the page shows; a schedule has ten.
-const MAX_ATTEMPTS: usize = 50;
-/// A page whose next attempt is nearer than this asks often.
-const SOON_MS: i64 = 60_000;
-const POLL_SOON: &str = "every 2s";
-const POLL_LATER: &str = "every 20s";
+/// Deliveries that one page looks at, where no index says which match.
+const LOOK_AT: usize = 5_000;
 
 /// A delivery in a list.
 pub(super) struct DeliveryLine {
+    /// Its id.
+    id: String,
     /// Where it leads.
     pub(super) href: String,
     /// The event type.
@@ -42,6 +40,8 @@ pub(super) struct DeliveryLine {
     pub(super) outcome: String,
     /// Attempts made.
     pub(super) attempts: String,
+    /// How long the last one took.
+    took: String,
     /// When the next one is due.
     pub(super) next: Option<When>,
     /// When the event came.
@@ -53,7 +53,9 @@ impl DeliveryLine {
     pub(super) fn new(row: DeliveryRow, base: &str, now_ms: i64) -> Self {
         Self {
             href: format!("{base}/deliveries/{}", row.id),
-            state: State::of_delivery(row.state, row.attempts),
+            id: row.id.to_string(),
+            state: state(&row),
+            took: row.last_duration_us.map(duration).unwrap_or_default(),
             outcome: outcome(row.last_status, row.last_error),
             attempts: number(row.attempts),
             next: row.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
@@ -64,7 +66,17 @@ impl DeliveryLine {
     }
 }
 
-fn outcome(status: Option<u16>, error: Option<ErrorClass>) -> String {
+/// Where a delivery stands. A test that is on its way has not failed yet.
+pub(super) fn state(row: &DeliveryRow) -> State {
+    if row.origin == Some(Origin::Test) && row.attempts == 0 {
+        State::of_delivery(DeliveryState::Pending, 0)
+    } else {
+        State::of_delivery(row.state, row.attempts)
+    }
+}
+
+/// The last answer, or why there was none.
+pub(super) fn outcome(status: Option<u16>, error: Option<ErrorClass>) -> String {
     match (status, error) {
         (Some(status), _) => status.to_string(),
         (None, Some(class)) => class.as_str().replace('_', " "),
@@ -72,325 +84,222 @@ fn outcome(status: Option<u16>, error: Option<ErrorClass>) -> String {
     }
 }
 
-#[derive(Deserialize)]
-pub(super) struct Filter {
-    state: Option<String>,
+/// A condition that the list is narrowed by, and the list without it.
+struct Chip {
+    text: String,
+    href: String,
+}
+
+/// An entry of a list to choose from.
+struct Choice {
+    value: String,
+    label: String,
+    is_chosen: bool,
 }
 
 #[derive(Template)]
 #[template(path = "deliveries.html")]
 struct List {
     shell: Shell,
-    only_failed: bool,
+    filter: HistoryFilter,
+    refusals: Refusals,
+    states: Vec<Choice>,
+    webhooks: Vec<Choice>,
+    chips: Vec<Chip>,
+    query: String,
     rows: Vec<DeliveryLine>,
     is_first: bool,
     next: Option<String>,
+    /// How many were looked at, where there may be more that match behind them.
+    looked_at: Option<String>,
+    may_change: bool,
+    rate: u32,
+    max_rate: u32,
 }
 
-/// The newest deliveries, all or the failed ones.
+/// The newest deliveries that the filter lets through.
 pub(super) async fn list(
     visitor: Visitor,
-    filter: web::Query<Filter>,
+    filter: web::Query<HistoryFilter>,
     cursor: web::Query<Cursor>,
-) -> Page {
-    let workspace = visitor.membership.workspace;
-    let only_failed = filter.state.as_deref() == Some("failed");
-    let filter = if only_failed {
-        DeliveryFilter::Failed
-    } else {
-        DeliveryFilter::All
-    };
-    let before: Option<DeliveryId> = cursor.before();
-    let mut rows = visitor
-        .desk()
-        .read(move |connection| history::page(connection, workspace, filter, before, PAGE_ROWS + 1))
-        .await?;
-    let next = cut_page(&mut rows, |row| row.id.to_string());
-    let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
-    ok(&List {
-        shell: Shell::new(
-            &visitor,
-            Section::Deliveries,
-            "Deliveries",
-            &Flash::default(),
-        ),
-        only_failed,
-        rows: rows
-            .into_iter()
-            .map(|row| DeliveryLine::new(row, &base, now_ms))
-            .collect(),
-        is_first: before.is_none(),
-        next,
-    })
-}
-
-/// One attempt in the strip.
-struct Dot {
-    href: String,
-    number: String,
-    state: State,
-    outcome: String,
-    trigger: String,
-    when: When,
-    took: String,
-    is_shown: bool,
-}
-
-struct ResponseView {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: BodyView,
-    size: String,
-    note: Option<String>,
-}
-
-/// The attempt that the page shows in full.
-struct AttemptView {
-    number: String,
-    state: State,
-    when: When,
-    took: String,
-    url: String,
-    address: String,
-    trigger: String,
-    cause: Option<(&'static str, String)>,
-    headers: Vec<(String, String)>,
-    response: Option<ResponseView>,
-}
-
-#[derive(Template)]
-#[template(path = "delivery.html")]
-struct Show {
-    shell: Shell,
-    id: String,
-    href: String,
-    event_type: String,
-    state: State,
-    event: Option<String>,
-    webhook: Option<String>,
-    webhook_name: String,
-    message: String,
-    summary: String,
-    next_attempt: Option<When>,
-    poll: Option<&'static str>,
-    poll_href: String,
-    dots: Vec<Dot>,
-    attempt: Option<AttemptView>,
-    body: BodyView,
-    body_size: String,
-    may_retry: bool,
-    /// Whether it is over without need of a person: sending it again is possible, but not called for.
-    is_over: bool,
-}
-
-#[derive(Deserialize)]
-pub(super) struct AttemptQuery {
-    attempt: Option<i64>,
-}
-
-fn delivery_id(path: &(String, String)) -> Result<DeliveryId> {
-    path.1.parse().map_err(|_| Error::not_found("delivery"))
-}
-
-/// One delivery.
-pub(super) async fn show(
-    visitor: Visitor,
-    path: web::Path<(String, String)>,
-    query: web::Query<AttemptQuery>,
     flash: web::Query<Flash>,
 ) -> Page {
-    let (workspace, id) = (visitor.membership.workspace, delivery_id(&path)?);
-    let (row, body, attempts, event) = visitor
+    let filter = filter.into_inner();
+    let (workspace, now_ms) = (visitor.membership.workspace, visitor.desk().now_ms);
+    let before: Option<DeliveryId> = cursor.before();
+    let (selection, refusals) = match filter.selection_or_refusals(now_ms)? {
+        Ok(selection) => (Some(selection), Refusals::default()),
+        Err(refusals) => (None, refusals),
+    };
+    let (rows, names, found) = visitor
         .desk()
         .read(move |connection| {
-            let row = history::get(connection, workspace, id)?;
-            let body = history::message_body(connection, workspace, row.message)?;
-            let attempts = attempts::of_delivery(connection, id, MAX_ATTEMPTS)?;
-            // An event may be swept before its deliveries are.
-            let event = match row.event {
-                Some(event) => events::find(connection, workspace, event)?.map(|stored| stored.id),
-                None => None,
+            let names = webhooks::names(connection, workspace)?;
+            let Some(mut selection) = selection else {
+                return Ok((Vec::new(), names, None));
             };
-            Ok((row, body, attempts, event))
+            selection.before = selection.before.min(before.unwrap_or(selection.before));
+            let (order, wanted) = (Order::NewestFirst, PAGE_ROWS + 1);
+            let found = matching::find(connection, workspace, &selection, order, wanted, LOOK_AT)?;
+            let ids: Vec<_> = found.matching.iter().map(|found| found.id).collect();
+            let rows = history::of_ids(connection, workspace, &ids)?;
+            Ok((rows, names, Some(found)))
         })
         .await?;
+    let mut rows = rows;
+    let mut next = cut_page(&mut rows, |row| row.id.to_string());
+    let ran_out = found.filter(|_| next.is_none());
+    let ran_out = ran_out.and_then(|found| Some((found.goes_on_after?, found.looked_at)));
+    if let Some((last, _)) = ran_out {
+        next = Some(last.to_string());
+    }
+    let base = visitor.base();
+    let mut choices = vec![choice("", "All webhooks", &filter.webhook)];
+    choices.extend(
+        names
+            .iter()
+            .map(|known| choice(&known.id.to_string(), &known.name, &filter.webhook)),
+    );
+    let chips = chips(&filter, &choices, &base);
+    let status = refusals.status();
+    let list = List {
+        shell: Shell::new(&visitor, Section::Deliveries, "Deliveries", &flash),
+        refusals,
+        states: states(&filter),
+        webhooks: choices,
+        chips,
+        query: filter.query(""),
+        rows: lines(&visitor, rows),
+        is_first: before.is_none(),
+        next,
+        looked_at: ran_out
+            .map(|(_, looked_at)| number(i64::try_from(looked_at).unwrap_or(i64::MAX))),
+        may_change: visitor.is_at_least(Role::Member),
+        rate: DEFAULT_RATE,
+        max_rate: MAX_RATE,
+        filter,
+    };
+    page(status, &list)
+}
+
+/// The rows, with how many of their schedules' attempts are made.
+fn lines(visitor: &Visitor, rows: Vec<DeliveryRow>) -> Vec<DeliveryLine> {
     let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
-    let href = format!("{base}/deliveries/{id}");
-    let shown = query
-        .attempt
-        .and_then(|number| attempts.iter().position(|attempt| attempt.number == number))
-        .unwrap_or(0);
-    let newest = attempts.first().map(|attempt| attempt.number);
-    let dots = attempts
-        .iter()
-        .enumerate()
-        .map(|(place, attempt)| dot(attempt, &href, now_ms, place == shown, newest))
-        .rev()
-        .collect();
-    let is_asked_for = flash
-        .attempts_before_retry()
-        .is_some_and(|before| row.attempts <= before);
-    ok(&Show {
-        shell: Shell::new(&visitor, Section::Deliveries, &row.event_type, &flash),
-        id: id.to_string(),
-        state: State::of_delivery(row.state, row.attempts),
-        event: event.map(|event| format!("{base}/events/{event}")),
-        webhook: (!row.webhook_deleted).then(|| format!("{base}/webhooks/{}", row.webhook)),
-        message: row.message.to_string(),
-        summary: summary(&row, visitor.desk().settings.attempts),
-        next_attempt: row.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
-        poll: poll(&row, is_asked_for, now_ms),
-        poll_href: if is_asked_for {
-            flash::to(&href, Said::Retrying, count(row.attempts))
-        } else {
-            href.clone()
-        },
-        dots,
-        attempt: attempts
-            .into_iter()
-            .nth(shown)
-            .map(|attempt| attempt_view(attempt, now_ms)),
-        body: BodyView::of(&body),
-        body_size: bytes(body.len()),
-        may_retry: visitor.is_at_least(Role::Member) && !row.webhook_deleted,
-        is_over: matches!(
-            row.state,
-            DeliveryState::Succeeded | DeliveryState::Cancelled
-        ),
-        event_type: row.event_type,
-        webhook_name: row.webhook_name,
-        href,
-    })
+    let catalog = visitor.desk().catalog.current();
+    rows.into_iter()
+        .map(|row| {
+            let own = catalog.webhook(row.webhook).and_then(|webhook| {
+                let schedule = webhook.settings.schedule.as_ref()?;
+                Some(schedule.attempts())
+            });
+            let of = own.unwrap_or(visitor.desk().settings.attempts);
+            let made = row.attempts;
+            let mut line = DeliveryLine::new(row, &base, now_ms);
+            line.attempts = format!("{}/{of}", number(made));
+            line
+        })
+        .collect()
 }
 
-fn count(attempts: i64) -> usize {
-    usize::try_from(attempts).unwrap_or(0)
-}
-
-/// How often the page asks again: while something is to come, and after an attempt was asked for.
-fn poll(row: &DeliveryRow, is_asked_for: bool, now_ms: i64) -> Option<&'static str> {
-    match row.next_attempt_at_ms {
-        _ if is_asked_for => Some(POLL_SOON),
-        Some(at) if at - now_ms < SOON_MS => Some(POLL_SOON),
-        Some(_) => Some(POLL_LATER),
-        None => None,
+fn choice(value: &str, label: &str, chosen: &str) -> Choice {
+    Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        is_chosen: value == chosen.trim(),
     }
 }
 
-/// Where the delivery stands, in a sentence.
-fn summary(row: &DeliveryRow, schedule: usize) -> String {
-    let of_schedule = format!("{} of {schedule}", number(row.automatic_attempts));
-    match row.state {
-        DeliveryState::Pending if row.attempts == 0 => {
-            "The first attempt is due as soon as the webhook's turn comes.".to_owned()
+fn states(filter: &HistoryFilter) -> Vec<Choice> {
+    [
+        ("", "All states"),
+        ("pending", "Pending or retrying"),
+        ("succeeded", "Succeeded"),
+        ("failed", "Failed"),
+        ("held", "Held"),
+        ("cancelled", "Cancelled"),
+    ]
+    .map(|(value, label)| choice(value, label, &filter.state))
+    .into()
+}
+
+fn chips(filter: &HistoryFilter, webhooks: &[Choice], base: &str) -> Vec<Chip> {
+    let text = |field: &str, value: &str| match field {
+        "state" => format!("State: {value}"),
+        "webhook" => {
+            let known = webhooks.iter().find(|choice| choice.value == value);
+            format!("Webhook: {}", known.map_or(value, |choice| &choice.label))
         }
-        DeliveryState::Pending => format!(
-            "{of_schedule} automatic attempts are made; the last one did not get a 2xx answer, so the schedule goes on."
-        ),
-        DeliveryState::Succeeded => match row.attempts {
-            1 => "The receiver answered 2xx at the first attempt.".to_owned(),
-            attempts => format!("The receiver answered 2xx after {} attempts.", number(attempts)),
-        },
-        DeliveryState::Failed => format!(
-            "All {of_schedule} automatic attempts are used up. It is not sent again unless somebody asks for it."
-        ),
-        DeliveryState::Held => {
-            "The webhook does not send, so this delivery waits. Activating the webhook asks what becomes of it.".to_owned()
-        }
-        DeliveryState::Cancelled => {
-            "This delivery was given up: what was held was discarded, or the webhook was deleted.".to_owned()
-        }
-    }
+        "type" => format!("Event type: {value}"),
+        "from" => format!("From: {value}"),
+        _ => format!("To: {value}"),
+    };
+    filter
+        .pairs()
+        .into_iter()
+        .map(|(field, value)| Chip {
+            text: text(field, value),
+            href: format!("{base}/deliveries?{}", filter.query(field)),
+        })
+        .collect()
 }
 
-fn dot(attempt: &AttemptRow, href: &str, now_ms: i64, is_shown: bool, newest: Option<i64>) -> Dot {
-    let status = attempt.response.as_ref().map(|response| response.status);
-    Dot {
-        // The newest attempt is what the page shows by itself.
-        href: if newest == Some(attempt.number) {
-            href.to_owned()
-        } else {
-            format!("{href}?attempt={}", attempt.number)
-        },
-        number: number(attempt.number),
-        state: State::of_attempt(attempt.error.is_none()),
-        outcome: outcome(status, attempt.error.as_ref().map(|(class, _)| *class)),
-        trigger: attempt.trigger.clone(),
-        when: When::new(attempt.started_at_ms, now_ms),
-        took: duration(attempt.duration_us),
-        is_shown,
-    }
-}
-
-fn attempt_view(attempt: AttemptRow, now_ms: i64) -> AttemptView {
-    AttemptView {
-        number: number(attempt.number),
-        state: State::of_attempt(attempt.error.is_none()),
-        when: When::new(attempt.started_at_ms, now_ms),
-        took: duration(attempt.duration_us),
-        url: attempt.url,
-        address: attempt
-            .address
-            .unwrap_or_else(|| "none was dialled".to_owned()),
-        trigger: attempt.trigger,
-        cause: attempt.error.map(|(class, detail)| {
-            (
-                class.explain(attempt.response.as_ref().map(|r| r.status)),
-                detail,
-            )
-        }),
-        headers: attempt.request_headers.pairs(),
-        response: attempt.response.map(|response| ResponseView {
-            status: response.status,
-            headers: response.headers.pairs(),
-            body: BodyView::of(&response.body),
-            size: bytes(response.body.len()),
-            note: response.truncated.then(|| match response.length {
-                Some(length) => format!(
-                    "Cut off: the first {} of {} are kept.",
-                    bytes(response.body.len()),
-                    bytes(usize::try_from(length).unwrap_or(usize::MAX))
-                ),
-                None => format!(
-                    "Cut off: the first {} are kept.",
-                    bytes(response.body.len())
-                ),
-            }),
-        }),
-    }
-}
-
-/// Asks for an attempt at once; the schedule stays as it is.
-pub(super) async fn retry(
+/// Cancels the deliveries that were chosen, or makes a replay of them.
+pub(super) async fn act(
     visitor: Visitor,
-    path: web::Path<(String, String)>,
     attempts: web::Data<AttemptRequests>,
     form: Form,
 ) -> Page {
     visitor.must_be(Role::Member)?;
-    let (workspace, id) = (visitor.membership.workspace, delivery_id(&path)?);
-    let row = visitor
-        .desk()
-        .read(move |connection| history::get(connection, workspace, id))
-        .await?;
-    form.open_signed(&visitor.person.form_token, &[])?;
-    if row.webhook_deleted {
-        let message = "The webhook of this delivery is deleted, so there is nowhere to send it.";
-        return Err(Error::new(Kind::Conflict, "webhook_deleted", message).into());
+    let fields = form.open_signed(&visitor.person.form_token, &["do", "delivery"])?;
+    let chosen = chosen(&fields.all("delivery"))?;
+    let workspace = visitor.membership.workspace;
+    if fields.one("do") != "cancel" {
+        let replay = visitor
+            .desk()
+            .change(visitor.user(), move |connection, actor| {
+                manage::create_replay_of(connection, actor, workspace, &chosen, DEFAULT_RATE)
+            })
+            .await?;
+        return Ok(see_other(&format!("{}/replays/{replay}", visitor.base())));
     }
-    attempts.request(id, Trigger::Manual, None)?;
-    visitor
+    let cancelled = visitor
         .desk()
         .change(visitor.user(), move |connection, actor| {
-            manage::note_retry(connection, actor, workspace, id)
+            manage::cancel_deliveries(connection, actor, workspace, &chosen)
         })
         .await?;
-    let shown = format!("{}/deliveries/{id}", visitor.base());
-    Ok(see_other(&flash::to(
-        &shown,
-        Said::Retrying,
-        count(row.attempts),
-    )))
+    let count = cancelled.len();
+    forget(&attempts, cancelled).await;
+    let list = format!("{}/deliveries", visitor.base());
+    Ok(see_other(&flash::to(&list, Said::Cancelled, count)))
+}
+
+fn chosen(texts: &[String]) -> Result<Vec<DeliveryId>> {
+    if texts.is_empty() || texts.len() > MAX_CHOSEN {
+        let detail =
+            format!("Choose at least one delivery in the list, and at most {MAX_CHOSEN} at once.");
+        return Err(Error::field("/delivery", "required", detail));
+    }
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(|_| Error::not_found("delivery")))
+        .collect()
+}
+
+/// Has the dispatcher forget what was cancelled.
+pub(super) async fn forget(attempts: &AttemptRequests, cancelled: Vec<(WebhookId, DeliveryId)>) {
+    let mut by_webhook: BTreeMap<i64, Vec<DeliveryId>> = BTreeMap::new();
+    for (webhook, delivery) in cancelled {
+        by_webhook
+            .entry(webhook.as_i64())
+            .or_default()
+            .push(delivery);
+    }
+    for (webhook, deliveries) in by_webhook {
+        attempts
+            .forget(WebhookId::from_i64(webhook), deliveries)
+            .await;
+    }
 }
 
 #[cfg(test)]

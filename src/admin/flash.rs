@@ -32,6 +32,14 @@ pub(super) enum Said {
     Revoked,
     /// An attempt was asked for.
     Retrying,
+    /// A webhook is being tried.
+    Tested,
+    /// Deliveries were given up.
+    Cancelled,
+    /// A past event is on its way once more.
+    Resent,
+    /// A payload is gone.
+    Expunged,
     /// Two profiles are about to be taken apart.
     Undoing,
     /// A funnel was made or changed.
@@ -44,7 +52,11 @@ pub(super) enum Said {
     Undeclared,
 }
 
-const ALL: [(Said, &str); 17] = [
+const ALL: [(Said, &str); 21] = [
+    (Said::Tested, "tested"),
+    (Said::Cancelled, "cancelled"),
+    (Said::Resent, "resent"),
+    (Said::Expunged, "expunged"),
     (Said::Undoing, "undoing"),
     (Said::FunnelSaved, "funnel-saved"),
     (Said::LimitSet, "limit-set"),
@@ -81,9 +93,9 @@ pub(super) fn to(path: &str, said: Said, count: usize) -> String {
 }
 
 impl Flash {
-    /// The count that was said with a retry: the attempts there were when it was asked for.
+    /// The count that was said with a retry or a test: the attempts there were when it was asked for.
     pub(super) fn attempts_before_retry(&self) -> Option<i64> {
-        let is_retry = self.said.as_deref() == Some("retrying");
+        let is_retry = matches!(self.said.as_deref(), Some("retrying" | "tested"));
         is_retry.then(|| i64::from(self.n.unwrap_or(0)))
     }
 
@@ -145,6 +157,27 @@ impl Flash {
                     .to_owned()
             }
             (Said::Undeclared, _) => "What was declared of the event type is gone.".to_owned(),
+            (Said::Tested, _) => {
+                "The test is on its way. Its answer shows up here by itself.".to_owned()
+            }
+            (Said::Cancelled, 0) => "Nothing was cancelled: it does not wait any more.".to_owned(),
+            (Said::Cancelled, 1) => {
+                "1 delivery is cancelled. It is not sent by itself any more.".to_owned()
+            }
+            (Said::Cancelled, _) => {
+                format!("{deliveries} are cancelled. They are not sent by themselves any more.")
+            }
+            (Said::Resent, 1) => "The event is on its way to 1 webhook.".to_owned(),
+            (Said::Resent, n) => {
+                format!(
+                    "The event is on its way to {} webhooks.",
+                    number(i64::from(n))
+                )
+            }
+            (Said::Expunged, _) => {
+                "The payload is expunged. What stays is that it was, when, and how it went."
+                    .to_owned()
+            }
             (Said::Retrying, _) => {
                 "An attempt was asked for. It shows up here as soon as it is made.".to_owned()
             }

@@ -4,19 +4,24 @@
 
 mod answer;
 mod assets;
+mod attempt_view;
 mod billing;
 mod csrf;
+mod curl;
 mod deliveries;
+mod delivery;
 mod desk;
 mod event_type_form;
 mod event_types;
 mod events;
+mod expunge;
 mod flash;
 mod format;
 mod forms;
 mod funnels;
 mod gate;
 mod headers;
+mod history_filter;
 mod json_view;
 mod keys;
 mod limits;
@@ -25,6 +30,8 @@ mod overview;
 mod profile;
 mod profiles;
 mod rejects;
+mod replays;
+mod resend;
 mod session;
 mod settings;
 mod setup;
@@ -54,7 +61,8 @@ use answer::missing;
 /// Adds the pages to an app.
 ///
 /// The app must hold, each in `web::Data`: `Writer`, `Readers`, `CatalogHandle`, `IdGenerator`,
-/// `Vault`, `AttemptRequests`, `UrlChecker`, [`Settings`], [`SetupToken`] and one [`Gate`] for all its workers.
+/// `Vault`, `AttemptRequests`, `Replays`, `UrlChecker`, [`Settings`], [`SetupToken`] and one [`Gate`] for all its
+/// workers.
 pub fn configure(cfg: &mut web::ServiceConfig) {
     cfg.service(resource("/static/{name:[a-zA-Z0-9._-]+}").route(get().to(assets::serve)));
     // The guard keeps this scope from swallowing paths that are not pages.
@@ -68,6 +76,7 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
             .configure(doors)
             .configure(looking)
             .configure(changing)
+            .configure(sending)
             .configure(senders)
             .default_service(web::to(missing)),
     );
@@ -129,9 +138,40 @@ fn looking(cfg: &mut web::ServiceConfig) {
             at("/w/{workspace}/profiles/{id}/merges/{merge}/undo")
                 .route(post().to(profile::undo_merge)),
         )
-        .service(at("/w/{workspace}/deliveries").route(get().to(deliveries::list)))
-        .service(at("/w/{workspace}/deliveries/{id}").route(get().to(deliveries::show)))
-        .service(at("/w/{workspace}/deliveries/{id}/retry").route(post().to(deliveries::retry)));
+        .service(at("/w/{workspace}/deliveries/{id}").route(get().to(delivery::show)));
+}
+
+/// What left, and what a person has sent once more.
+fn sending(cfg: &mut web::ServiceConfig) {
+    cfg.service(
+        at("/w/{workspace}/deliveries")
+            .route(get().to(deliveries::list))
+            .route(post().to(deliveries::act)),
+    )
+    .service(at("/w/{workspace}/deliveries/{id}/retry").route(post().to(delivery::retry)))
+    .service(at("/w/{workspace}/deliveries/{id}/cancel").route(post().to(delivery::cancel)))
+    .service(
+        at("/w/{workspace}/deliveries/{id}/expunge")
+            .route(get().to(expunge::ask_delivery))
+            .route(post().to(expunge::delivery)),
+    )
+    .service(at("/w/{workspace}/events/{id}/resend").route(post().to(resend::event)))
+    .service(
+        at("/w/{workspace}/events/{id}/expunge")
+            .route(get().to(expunge::ask_event))
+            .route(post().to(expunge::event)),
+    )
+    .service(at("/w/{workspace}/webhooks/{id}/test").route(post().to(resend::test)))
+    .service(at("/w/{workspace}/webhooks/{id}/replay").route(post().to(replays::create_of_webhook)))
+    .service(
+        at("/w/{workspace}/replays")
+            .route(get().to(replays::list))
+            .route(post().to(replays::create)),
+    )
+    .service(at("/w/{workspace}/replays/{id}").route(get().to(replays::show)))
+    .service(at("/w/{workspace}/replays/{id}/start").route(post().to(replays::start)))
+    .service(at("/w/{workspace}/replays/{id}/pause").route(post().to(replays::pause)))
+    .service(at("/w/{workspace}/replays/{id}/cancel").route(post().to(replays::cancel)));
 }
 
 fn changing(cfg: &mut web::ServiceConfig) {

@@ -9,6 +9,7 @@ use super::settings::Settings;
 use crate::access::Role;
 use crate::delivery::DeliveryState;
 use crate::event_type::Mode;
+use crate::replay::ReplayState;
 use crate::store::access::Membership;
 use crate::time::rfc3339;
 use crate::webhook::WebhookState;
@@ -286,6 +287,18 @@ impl State {
             DeliveryState::Failed
         };
         Self::of_delivery(state, 1)
+    }
+
+    /// Where a replay stands.
+    pub(super) fn of_replay(state: ReplayState) -> Self {
+        let (class, icon, word) = match state {
+            ReplayState::Ready => ("info", "clock", "Ready"),
+            ReplayState::Running => ("warn", "retry", "Running"),
+            ReplayState::Paused => ("held", "pause", "Paused"),
+            ReplayState::Done => ("ok", "check", "Done"),
+            ReplayState::Cancelled => ("held", "slash", "Cancelled"),
+        };
+        Self { class, icon, word }
     }
 
     /// Whether a webhook sends.

@@ -8,7 +8,7 @@ use super::health::{Changes, Failing};
 use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
-use super::request::AttemptRequest;
+use super::request::{Asked, AttemptRequest};
 use super::share::{Class, Share};
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
@@ -37,7 +37,7 @@ const SILENCE_LOOK: Duration = Duration::from_millis(250);
 pub(super) async fn run(
     tools: Arc<Tools>,
     mut fresh: FreshDeliveries,
-    mut asked_for: mpsc::Receiver<AttemptRequest>,
+    mut asked_for: mpsc::Receiver<Asked>,
     mut stop: watch::Receiver<bool>,
 ) {
     let Some(health) = failing_at_start(&tools, &mut stop).await else {
@@ -76,7 +76,7 @@ pub(super) async fn run(
                 }
                 None => break,
             },
-            Some(request) = asked_for.recv() => dispatcher.look_up(request),
+            Some(asked) = asked_for.recv() => dispatcher.hear(asked),
             () = dispatcher.tools.catalog.changed() => {
                 // What was committed before the change comes before it.
                 dispatcher.take_committed(&mut fresh);
@@ -376,6 +376,19 @@ impl Dispatcher {
                 turned_away,
             }
         });
+    }
+
+    fn hear(&mut self, asked: Asked) {
+        match asked {
+            Asked::Attempt(request) => self.look_up(request),
+            Asked::Send(owed) => self.push(owed),
+            Asked::Forget(webhook, settled) => {
+                if let Some(lane) = self.lanes.get_mut(&webhook) {
+                    settled.into_iter().for_each(|id| lane.settle(id));
+                    self.give_turn(webhook);
+                }
+            }
+        }
     }
 
     /// Makes one attempt outside the schedule and its bounds; there are few, and a person waits.

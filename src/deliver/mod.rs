@@ -1,7 +1,7 @@
 //! DELIVER: from what is owed to what was answered. The dispatcher decides who sends next, a lane
 //! keeps one webhook's backlog, the sender makes one attempt over a kept connection, the connector
 //! decides which addresses may be dialled, and records are written many at once. All of it runs on one
-//! thread of its own, but for the looks at the file.
+//! thread of its own, but for the looks at the file and for replays, which only ask for attempts.
 
 mod answer;
 pub mod attempt;
@@ -16,6 +16,7 @@ mod lane;
 mod listing;
 mod notices;
 mod record;
+pub mod replays;
 mod request;
 mod restraint;
 pub mod sender;

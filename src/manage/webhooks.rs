@@ -2,9 +2,9 @@
 
 use super::actor::Actor;
 use crate::error::{Error, Result};
-use crate::id::{DeliveryId, WebhookId, WorkspaceId};
+use crate::id::{WebhookId, WorkspaceId};
 use crate::secret::{Vault, WebhookSecret};
-use crate::store::{deliveries, health, history, webhooks};
+use crate::store::{deliveries, health, webhooks};
 use crate::time::rfc3339;
 use crate::webhook::{
     RetiredKey, Signing, SigningKey, Webhook, WebhookInput, WebhookSettings, WebhookState,
@@ -297,26 +297,4 @@ pub fn delete_webhook(
         Some(json!({"cancelled": cancelled})),
     )?;
     Ok(cancelled)
-}
-
-/// Notes that a person asked for an attempt outside the schedule; `deliver` makes it.
-///
-/// # Errors
-/// [`crate::error::Kind::NotFound`].
-pub fn note_retry(
-    connection: &Connection,
-    actor: &Actor<'_>,
-    workspace: WorkspaceId,
-    id: DeliveryId,
-) -> Result<()> {
-    let delivery = history::get(connection, workspace, id)?;
-    let after = json!({"attempts": delivery.attempts, "webhook": delivery.webhook.to_string()});
-    actor.note(
-        connection,
-        Some(workspace),
-        "delivery.retried",
-        id.to_string(),
-        None,
-        Some(after),
-    )
 }

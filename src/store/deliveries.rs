@@ -230,12 +230,13 @@ pub fn next_due_ms(
         .optional()?)
 }
 
-/// One delivery, in whatever state, for an attempt that a person asked for.
+/// One delivery, in whatever state, for an attempt that a person asked for; `None` where there is nothing to
+/// send any more.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn owed(connection: &Connection, id: DeliveryId) -> Result<Option<OwedDelivery>> {
-    let sql = format!("{OWED} WHERE d.id = ?1");
+    let sql = format!("{OWED} WHERE d.id = ?1 AND m.expunged_at_ms IS NULL");
     Ok(connection
         .prepare_cached(&sql)?
         .query_row([id], owed_row)
@@ -434,6 +435,20 @@ pub fn cancel_held(connection: &Connection, webhook: WebhookId) -> Result<usize>
 pub fn cancel_owed(connection: &Connection, webhook: WebhookId) -> Result<usize> {
     hold_pending(connection, webhook)?;
     cancel_held(connection, webhook)
+}
+
+/// Gives up one delivery that waits. Says whether it did wait.
+///
+/// # Errors
+/// When the file refuses.
+pub fn cancel(connection: &Connection, workspace: WorkspaceId, id: DeliveryId) -> Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE delivery SET state = 'cancelled', next_attempt_at_ms = NULL, queue_webhook_id = NULL
+             WHERE id = ?1 AND workspace_id = ?2 AND state IN ('pending', 'held')",
+        )?
+        .execute(params![id, workspace])?;
+    Ok(changed == 1)
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0009_billing.sql")),
     M::up(include_str!("../../migrations/0010_event_types.sql")),
     M::up(include_str!("../../migrations/0011_sending.sql")),
+    M::up(include_str!("../../migrations/0012_replays.sql")),
     M::up(include_str!("../../migrations/0013_space.sql")),
 ];
 

@@ -3,7 +3,7 @@
 
 use super::deliveries::next_due_ms;
 use super::word;
-use crate::delivery::{DeliveryState, ErrorClass};
+use crate::delivery::{DeliveryState, ErrorClass, Origin};
 use crate::error::{Error, Result};
 use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
@@ -64,7 +64,7 @@ pub struct RecentOutcomes {
     pub last_attempt_at_ms: Option<i64>,
 }
 
-/// The outcomes of a webhook's newest deliveries.
+/// The outcomes of a webhook's newest deliveries. Tests say nothing of how it goes.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -73,7 +73,7 @@ pub fn recent_outcomes(connection: &Connection, webhook: WebhookId) -> Result<Re
         .prepare_cached(
             "SELECT coalesce(sum(state = 'succeeded'), 0) AS succeeded, coalesce(sum(state = 'failed'), 0) AS failed,
                 coalesce(sum(state = 'pending' AND attempts > 0), 0) AS retrying, max(last_attempt_at_ms) AS last
-             FROM (SELECT state, attempts, last_attempt_at_ms FROM delivery WHERE webhook_id = ?1 ORDER BY id DESC LIMIT ?2)",
+             FROM (SELECT state, attempts, last_attempt_at_ms FROM delivery WHERE webhook_id = ?1 AND origin IS NOT 'test' ORDER BY id DESC LIMIT ?2)",
         )?
         .query_row(params![webhook, RECENT_DELIVERIES], |row| {
             Ok(RecentOutcomes {
@@ -116,12 +116,18 @@ pub struct DeliveryRow {
     pub last_status: Option<u16>,
     /// The last attempt's error class.
     pub last_error: Option<ErrorClass>,
+    /// Why it was made, where not with its event.
+    pub origin: Option<Origin>,
+    /// How long the last attempt took, microseconds.
+    pub last_duration_us: Option<i64>,
 }
 
 const DELIVERY_COLUMNS: &str = "SELECT d.id, d.state, m.type, d.message_id, d.event_id, d.webhook_id, w.name AS webhook_name,
         w.deleted_at_ms IS NOT NULL AS webhook_deleted, d.attempts, d.automatic_attempts, d.next_attempt_at_ms,
-        d.last_attempt_at_ms, d.last_status, d.last_error
-     FROM delivery d JOIN message m ON m.id = d.message_id JOIN webhook w ON w.id = d.webhook_id";
+        d.last_attempt_at_ms, d.last_status, d.last_error, d.origin,
+        a.duration_us
+     FROM delivery d JOIN message m ON m.id = d.message_id JOIN webhook w ON w.id = d.webhook_id
+        LEFT JOIN attempt a ON a.id = d.last_attempt_id";
 
 fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     let id: DeliveryId = row.get("id")?;
@@ -148,6 +154,11 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
             .get::<_, Option<String>>("last_error")?
             .as_deref()
             .and_then(ErrorClass::parse),
+        origin: row
+            .get::<_, Option<String>>("origin")?
+            .as_deref()
+            .and_then(Origin::parse),
+        last_duration_us: row.get("duration_us")?,
     })
 }
 
@@ -156,7 +167,7 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
 pub enum DeliveryFilter {
     /// All of a workspace.
     All,
-    /// The failed ones of a workspace.
+    /// The failed ones of a workspace, less tests.
     Failed,
     /// One webhook's history.
     Webhook(WebhookId),
@@ -183,7 +194,7 @@ pub fn page(
             .collect(),
         DeliveryFilter::Failed => Ok(connection
             .prepare_cached(&format!(
-                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.state = 'failed' AND d.id < ?2
+                "{DELIVERY_COLUMNS} WHERE d.workspace_id = ?1 AND d.state = 'failed' AND d.origin IS NOT 'test' AND d.id < ?2
                  ORDER BY d.id DESC LIMIT ?3"
             ))?
             .query_map(params![workspace, before, rows], delivery_row)?
@@ -195,6 +206,20 @@ pub fn page(
             .query_map(params![workspace, before, rows, id], delivery_row)?
             .collect::<rusqlite::Result<_>>()?),
     }
+}
+
+/// The deliveries of these ids, in their order; those that were swept meanwhile are left out.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn of_ids(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    ids: &[DeliveryId],
+) -> Result<Vec<DeliveryRow>> {
+    ids.iter()
+        .filter_map(|id| find(connection, workspace, *id).transpose())
+        .collect()
 }
 
 /// The newest `limit` deliveries of a workspace before `before`, newest first: the newest of what each
@@ -230,12 +255,13 @@ fn newest(
 }
 
 /// An event's deliveries stand behind it, up to the first that is another's: they are made together
-/// (`deliveries::insert_delivery`), so that no index is needed to find them. The number is [`crate::id::NODE_MASK`]:
-/// those of commands may come in between.
-const OF_EVENT: &str = "d.id > ?2 AND d.event_id = ?2 AND d.workspace_id = ?1
+/// (`deliveries::insert_delivery`), so that no index is needed to find them; those of later have one. The number
+/// is [`crate::id::NODE_MASK`]: those of commands may come in between.
+const OF_EVENT: &str = "d.id > ?2 AND d.event_id = ?2 AND d.workspace_id = ?1 AND d.origin IS NULL
         AND d.id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807)";
 
-/// The deliveries of one event, oldest first, at most `limit`.
+/// The deliveries of one event that were made with it, oldest first, at most `limit`, and as many of those
+/// that were made later.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -245,12 +271,19 @@ pub fn of_event(
     event: EventId,
     limit: usize,
 ) -> Result<Vec<DeliveryRow>> {
-    let sql = format!("{DELIVERY_COLUMNS} WHERE {OF_EVENT} ORDER BY d.id LIMIT ?3");
+    let mut with_it = connection.prepare_cached(&format!(
+        "{DELIVERY_COLUMNS} WHERE {OF_EVENT} ORDER BY d.id LIMIT ?3"
+    ))?;
+    let mut later = connection.prepare_cached(&format!(
+        "{DELIVERY_COLUMNS} WHERE d.event_id = ?2 AND d.origin IS NOT NULL AND d.workspace_id = ?1 ORDER BY d.id LIMIT ?3"
+    ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(&sql)?;
-    Ok(statement
-        .query_map(params![workspace, event, limit], delivery_row)?
-        .collect::<rusqlite::Result<_>>()?)
+    let mut found = Vec::new();
+    for statement in [&mut with_it, &mut later] {
+        let rows = statement.query_map(params![workspace, event, limit], delivery_row)?;
+        found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    Ok(found)
 }
 
 /// How an event's deliveries stand, looking at a hundred of them at most.

@@ -16,12 +16,15 @@ mod group;
 pub mod health;
 pub mod history;
 pub mod journal;
+pub mod matching;
 pub mod merges;
+pub mod past;
 pub mod people;
 pub mod profiles;
 pub mod projection;
 mod readers;
 pub mod rejects;
+pub mod replays;
 pub mod retention;
 pub mod sources;
 pub mod space;
@@ -59,6 +62,7 @@ pub fn id_generator(connection: &Connection, node: u16) -> Result<IdGenerator> {
             (SELECT coalesce(max(id), 0) FROM api_key), (SELECT coalesce(max(id), 0) FROM webhook),
             (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FROM merge),
             (SELECT coalesce(max(id), 0) FROM funnel), (SELECT coalesce(max(id), 0) FROM reject),
+            (SELECT coalesce(max(id), 0) FROM replay),
             (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1))",
         [],
         |row| row.get(0),

@@ -76,8 +76,9 @@ pub fn take_messages(connection: &Connection, range: Range) -> Result<Option<Bit
         .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
     let Some(last) = end else { return Ok(None) };
     // An event's deliveries stand behind its messages, up to the first that is another's; a command's, whose ids
-    // are not in the order of commits, part nothing. What the box itself says has no event, and may be said for
-    // long without one between: its deliveries stand before the next messages but few.
+    // are not in the order of commits, part nothing, and those of later, when somebody sent it again, have an
+    // index. What the box itself says has no event, and may be said for long without one between: its deliveries
+    // stand before the next messages but few.
     let taken = connection
         .prepare_cached(
             "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id > ?1 AND id <= ?2
@@ -86,6 +87,7 @@ pub fn take_messages(connection: &Connection, range: Range) -> Result<Option<Bit
                     THEN (SELECT m.id FROM message m WHERE m.id > message.id ORDER BY m.id LIMIT 1 OFFSET 15)
                     ELSE (SELECT id FROM delivery WHERE id > message.id AND event_id IS NOT message.event_id AND id & 4190208 = 0 ORDER BY id LIMIT 1)
                     END, 9223372036854775807))
+                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = message.event_id AND origin IS NOT NULL AND message_id = message.id)
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;
@@ -105,6 +107,7 @@ pub fn take_events(connection: &Connection, range: Range) -> Result<Option<Bite>
             "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id > ?1 AND id <= ?2
                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > event.id AND state IN ('pending', 'held') AND id < coalesce(
                     (SELECT id FROM delivery WHERE id > event.id AND event_id IS NOT event.id AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807))
+                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id AND origin IS NOT NULL AND state IN ('pending', 'held'))
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;
@@ -201,8 +204,10 @@ pub fn used_bytes(connection: &Connection) -> Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{EventId, ProfileId};
+    use crate::delivery::{DeliveryState, Origin};
+    use crate::id::{DeliveryId, EventId, MessageId, ProfileId, WebhookId, WorkspaceId};
     use crate::store::Files;
+    use crate::store::deliveries::{NewDelivery, NewMessage, insert_delivery, insert_message};
     use crate::store::projection::{TimelineEntry, begin_segment, insert_timeline};
 
     #[test]
@@ -235,5 +240,61 @@ mod tests {
             })
             .unwrap();
         assert_eq!(left, 2);
+    }
+
+    #[test]
+    fn what_was_sent_again_later_keeps_its_message_and_its_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let connection = files.open_writer().unwrap();
+        // Two events of long ago, each with its message; the first one was sent again, behind all of them.
+        for id in [1, 10] {
+            connection
+                .execute(
+                    "INSERT INTO event (id, workspace_id, kind, name, replace_traits, occurred_at_ms, received_at_ms, verification)
+                     VALUES (?1, 1, 'track', 'Seen', 0, 0, 0, 'server')",
+                    [id],
+                )
+                .unwrap();
+            let message = NewMessage {
+                id: MessageId::from_i64(id + 1),
+                workspace: WorkspaceId::from_i64(1),
+                event: Some(EventId::from_i64(id)),
+                event_type: "Seen",
+                body: b"{}",
+            };
+            insert_message(&connection, &message).unwrap();
+        }
+        connection
+            .execute("UPDATE projector SET cursor_event_id = 100", [])
+            .unwrap();
+        let delivery = NewDelivery {
+            id: DeliveryId::from_i64(1_000),
+            workspace: WorkspaceId::from_i64(1),
+            webhook: WebhookId::from_i64(1),
+            message: MessageId::from_i64(2),
+            event: Some(EventId::from_i64(1)),
+            state: DeliveryState::Pending,
+            is_ordered: false,
+            origin: Some(Origin::Resend),
+        };
+        insert_delivery(&connection, &delivery).unwrap();
+        let range = Range {
+            after: 0,
+            before: 100,
+        };
+        let left = |table: &str| -> Vec<i64> {
+            let sql = format!("SELECT id FROM {table} ORDER BY id");
+            let mut statement = connection.prepare(&sql).unwrap();
+            let rows = statement.query_map([], |row| row.get(0)).unwrap();
+            rows.collect::<rusqlite::Result<_>>().unwrap()
+        };
+        take_messages(&connection, range).unwrap();
+        take_events(&connection, range).unwrap();
+        assert_eq!((left("message"), left("event")), (vec![2], vec![1]));
+        connection.execute("DELETE FROM delivery", []).unwrap();
+        take_messages(&connection, range).unwrap();
+        take_events(&connection, range).unwrap();
+        assert!(left("message").is_empty() && left("event").is_empty());
     }
 }

@@ -102,11 +102,78 @@ impl Box {
         .into()
     }
 
+    /// Puts what no request makes at once into the file: an event with a held delivery, a replay that runs
+    /// and one that does not.
+    fn add_past(&self) {
+        let connection = rusqlite::Connection::open(self.data.file()).unwrap();
+        connection.busy_timeout(crate::support::DEADLINE).unwrap();
+        connection
+            .execute_batch(&format!(
+                "CREATE TEMP TABLE acme AS SELECT id FROM workspace WHERE slug = '{}';
+                 CREATE TEMP TABLE hook AS SELECT id FROM webhook WHERE workspace_id = (SELECT id FROM acme) LIMIT 1;
+                 INSERT OR IGNORE INTO event (id, workspace_id, kind, name, replace_traits, occurred_at_ms, received_at_ms, verification)
+                    SELECT {PAST}, id, 'track', 'order.past', 0, 0, 0, 'server' FROM acme;
+                 INSERT OR IGNORE INTO message (id, workspace_id, event_id, type, body)
+                    SELECT {PAST} + 1, id, {PAST}, 'order.past', x'7b7d' FROM acme;
+                 INSERT OR IGNORE INTO delivery (id, workspace_id, webhook_id, message_id, event_id, state, attempts, automatic_attempts)
+                    SELECT {PAST} + 2, acme.id, hook.id, {PAST} + 1, {PAST}, 'held', 0, 0 FROM acme, hook;
+                 INSERT OR IGNORE INTO replay (id, workspace_id, state, is_chosen, after_id, before_id, estimate, is_more, rate,
+                    cursor_delivery_id, sent, succeeded, failed, skipped, created_at_ms)
+                    SELECT {PAST} + n, id, iif(n = 3, 'running', 'ready'), 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0
+                    FROM acme, (SELECT 3 AS n UNION SELECT 4);",
+                self.tenant.slug
+            ))
+            .unwrap();
+    }
+
+    /// What is done with the past: first, what needs it as it is.
+    fn routes_of_the_past(&self) -> Vec<Change> {
+        let webhook = format!("webhooks/{}", self.webhook);
+        let routes = vec![
+            (format!("deliveries/{}/cancel", past_delivery()), vec![]),
+            (
+                "replays".to_owned(),
+                vec![("state", "failed"), ("rate", "5")],
+            ),
+            (format!("replays/{}/pause", past_replay(3)), vec![]),
+            (
+                format!("replays/{}/start", past_replay(3)),
+                vec![("rate", "7")],
+            ),
+            (format!("replays/{}/cancel", past_replay(4)), vec![]),
+            (format!("{webhook}/replay"), vec![("since", "24h")]),
+            (format!("{webhook}/test"), vec![("what", "webhook.test")]),
+        ];
+        routes
+            .into_iter()
+            .map(|(path, fields)| (self.path(&path), fields))
+            .collect()
+    }
+
     /// The routes that change something, with fields that are right but for the csrf token.
     fn unsafe_routes(&self, delivery: &str) -> Vec<Change> {
+        self.add_past();
+        let mut routes = self.routes_of_the_past();
+        routes.extend(self.other_unsafe_routes(delivery));
+        routes
+    }
+
+    fn other_unsafe_routes(&self, delivery: &str) -> Vec<Change> {
         let webhook = format!("webhooks/{}", self.webhook);
         let source = format!("sources/{}", self.source);
         vec![
+            (
+                self.path("deliveries"),
+                vec![("do", "retry"), ("delivery", PAST_DELIVERY)],
+            ),
+            (
+                self.path(&format!("events/{}/resend", past_event())),
+                vec![("webhook", self.webhook.clone().leak())],
+            ),
+            (
+                self.path(&format!("events/{}/expunge", past_event())),
+                vec![("confirm", "expunge")],
+            ),
             (self.path("sources"), vec![("name", "New")]),
             (
                 self.path(&source),
@@ -173,11 +240,34 @@ impl Box {
                 vec![("name", "Renamed")],
             ),
             (
+                self.path(&format!("deliveries/{delivery}/expunge")),
+                vec![("confirm", "expunge")],
+            ),
+            (
                 self.path(&format!("{webhook}/delete")),
                 vec![("confirm", "Orders")],
             ),
         ]
     }
+}
+
+/// The numbers of what [`Box::add_past`] adds begin here.
+const PAST: i64 = 1_000;
+/// The delivery among it.
+const PAST_DELIVERY: &str = "dlv_00000000000za";
+
+fn past_event() -> String {
+    pillarbox::id::EventId::from_i64(PAST).to_string()
+}
+
+fn past_delivery() -> String {
+    let id = pillarbox::id::DeliveryId::from_i64(PAST + 2).to_string();
+    assert_eq!(id, PAST_DELIVERY);
+    id
+}
+
+fn past_replay(n: i64) -> String {
+    pillarbox::id::ReplayId::from_i64(PAST + n).to_string()
 }
 
 /// A form that made something answers with the page that shows it once, or sends one on.
@@ -592,7 +682,7 @@ fn serde_urlencoded(fields: &[(&str, &str)]) -> String {
 // OTHER TENANTS -----------------------------------------------------------------------------
 
 /// Pages of a workspace that show no thing of their own.
-const LISTS: [&str; 14] = [
+const LISTS: [&str; 15] = [
     "",
     "events",
     "rejects",
@@ -602,6 +692,7 @@ const LISTS: [&str; 14] = [
     "webhooks",
     "webhooks/new",
     "deliveries",
+    "replays",
     "sources",
     "funnels",
     "keys",
@@ -677,7 +768,12 @@ impl Neighbours {
         let key = &self.the.tenant.key_id;
         let source = &self.the.source;
         let event_type = "order.placed".to_owned();
+        self.the.add_past();
+        let replay = past_replay(4);
         [
+            ("replays/{}", &replay, "rpl_0000000000001"),
+            ("events/{}/expunge", &self.event, "evt_0000000000001"),
+            ("deliveries/{}/expunge", &self.delivery, "dlv_0000000000001"),
             ("events/{}", &self.event, "evt_0000000000001"),
             ("rejects/{}", &self.reject, "rej_0000000000001"),
             ("event-types/{}/remove", &event_type, "order.lost"),
@@ -962,6 +1058,24 @@ fn each_role_does_what_it_may_and_no_more() {
         (
             (the.path("settings"), vec![("mau_limit", "7")]),
             &["admin", "owner"],
+        ),
+        (
+            (the.path("replays"), vec![("state", "failed")]),
+            &["member", "admin", "owner"],
+        ),
+        (
+            (
+                the.path(&format!("webhooks/{}/test", the.webhook)),
+                vec![("what", "webhook.test")],
+            ),
+            &["member", "admin", "owner"],
+        ),
+        (
+            (
+                the.path(&format!("webhooks/{}/replay", the.webhook)),
+                vec![("since", "7d")],
+            ),
+            &["member", "admin", "owner"],
         ),
     ];
     for role in ["viewer", "member", "admin"] {

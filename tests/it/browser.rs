@@ -302,6 +302,13 @@ fn an_admin_signs_in_makes_a_webhook_and_sees_a_delivery() {
     });
 }
 
+/// One field as a query.
+fn as_query(name: &str, value: &str) -> String {
+    let mut url = reqwest::Url::parse("http://a/").unwrap();
+    url.query_pairs_mut().append_pair(name, value);
+    url.query().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn hostile_text_runs_nothing_in_the_browser() {
     const HOSTILE: &str = r#"'"><script>alert(1)</script><img src=x onerror=alert(2)>"#;
@@ -335,6 +342,11 @@ fn hostile_text_runs_nothing_in_the_browser() {
         .query_row("SELECT id FROM profile", [], |row| row.get(0))
         .map(pillarbox::id::ProfileId::from_i64)
         .unwrap();
+    let ann = crate::support::Visitor::signed_in(&server, "ann@example.com");
+    let base = format!("/w/{}/", tenant.slug);
+    let made = ann.submit(&format!("{base}replays"), &[("type", HOSTILE)]);
+    let replay = made.location().replace(&base, "");
+    let hostile_filter = as_query("type", HOSTILE);
     let browser = Browser::start();
     run(async {
         let client = browser.client().await;
@@ -364,6 +376,12 @@ fn hostile_text_runs_nothing_in_the_browser() {
             format!("webhooks/{}/delete", webhook.id),
             "deliveries".to_owned(),
             format!("deliveries/{delivery}"),
+            format!("deliveries/{delivery}?attempt=2&with=1"),
+            format!("deliveries/{delivery}/expunge"),
+            format!("deliveries?{hostile_filter}"),
+            format!("events/{event}/expunge"),
+            replay.clone(),
+            "replays".to_owned(),
         ] {
             client
                 .goto(&server.at(&format!("/w/{}/{path}", tenant.slug)))

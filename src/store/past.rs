@@ -1,0 +1,256 @@
+//! What an event left: its messages and deliveries wherever they stand, those that were made with it and
+//! those of later, when somebody sent it again; and taking its payload out of all of them.
+
+use super::word;
+use crate::delivery::{DeliveryState, Origin};
+use crate::error::Result;
+use crate::id::{AttemptId, DeliveryId, EventId, MessageId, UserId, WebhookId, WorkspaceId};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// An event's deliveries, and its messages, up to which they are looked at.
+pub const MAX_PER_EVENT: usize = 1_000;
+
+/// A delivery, as far as it matters for sending its event again or taking its payload out.
+#[derive(Debug, Clone, Copy)]
+pub struct PastDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Owed to.
+    pub webhook: WebhookId,
+    /// What is owed.
+    pub message: MessageId,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Why it was made, where not with its event.
+    pub origin: Option<Origin>,
+    last_attempt: Option<AttemptId>,
+}
+
+const DELIVERY: &str =
+    "SELECT id, webhook_id, message_id, state, origin, last_attempt_id FROM delivery";
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<PastDelivery> {
+    let origin: Option<String> = row.get(4)?;
+    Ok(PastDelivery {
+        id: row.get(0)?,
+        webhook: row.get(1)?,
+        message: row.get(2)?,
+        state: word(row, 3, DeliveryState::parse)?,
+        origin: origin.as_deref().and_then(Origin::parse),
+        last_attempt: row.get(5)?,
+    })
+}
+
+/// An event's deliveries, oldest first.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn deliveries_of_event(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    event: EventId,
+) -> Result<Vec<PastDelivery>> {
+    let mut with_it = connection.prepare_cached(&format!(
+        "{DELIVERY} WHERE id > ?2 AND event_id = ?2 AND workspace_id = ?1 AND origin IS NULL
+            AND id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 ORDER BY id LIMIT 1), 9223372036854775807)
+         ORDER BY id LIMIT ?3"
+    ))?;
+    let mut later = connection.prepare_cached(&format!(
+        "{DELIVERY} WHERE event_id = ?2 AND origin IS NOT NULL AND workspace_id = ?1 ORDER BY id LIMIT ?3"
+    ))?;
+    let most = i64::try_from(MAX_PER_EVENT).unwrap_or(i64::MAX);
+    let mut found = Vec::new();
+    for statement in [&mut with_it, &mut later] {
+        let rows = statement.query_map(params![workspace, event, most], delivery)?;
+        found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    Ok(found)
+}
+
+/// The deliveries of a message that carries no event: they are made right behind it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn deliveries_of_message(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    message: MessageId,
+) -> Result<Vec<PastDelivery>> {
+    let most = i64::try_from(MAX_PER_EVENT).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&format!(
+        "{DELIVERY} WHERE id IN (SELECT id FROM delivery WHERE id > ?2 ORDER BY id LIMIT ?3)
+            AND message_id = ?2 AND workspace_id = ?1 LIMIT ?3"
+    ))?;
+    Ok(statement
+        .query_map(params![workspace, message, most], delivery)?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// The messages that were made with an event.
+fn messages_made_with(connection: &Connection, event: EventId) -> Result<Vec<MessageId>> {
+    let most = i64::try_from(MAX_PER_EVENT).unwrap_or(i64::MAX);
+    Ok(connection
+        .prepare_cached(
+            "SELECT id FROM message WHERE id > ?1 AND event_id = ?1
+                AND id < coalesce((SELECT id FROM message WHERE id > ?1 AND event_id IS NOT ?1 ORDER BY id LIMIT 1), 9223372036854775807)
+             ORDER BY id LIMIT ?2",
+        )?
+        .query_map(params![event, most], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// An event's messages: those that were made with it, and those of its deliveries.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn messages_of_event(
+    connection: &Connection,
+    event: EventId,
+    deliveries: &[PastDelivery],
+) -> Result<Vec<MessageId>> {
+    let mut messages = messages_made_with(connection, event)?;
+    messages.extend(deliveries.iter().map(|delivery| delivery.message));
+    messages.sort_unstable();
+    messages.dedup();
+    Ok(messages)
+}
+
+/// Whether a message has exactly this body.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn has_body(connection: &Connection, message: MessageId, body: &[u8]) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT body = ?2 FROM message WHERE id = ?1")?
+        .query_row(params![message, body], |row| row.get(0))
+        .optional()?
+        .unwrap_or(false))
+}
+
+/// The newest event of a type, among the newest `look_at` of a workspace.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn newest_of_type(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    event_type: &str,
+    look_at: usize,
+) -> Result<Option<EventId>> {
+    let rows = i64::try_from(look_at).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name = ?2 AND expunged_at_ms IS NULL FROM event WHERE workspace_id = ?1 ORDER BY id DESC LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![workspace, event_type, rows])?;
+    while let Some(row) = rows.next()? {
+        if row.get(1)? {
+            return Ok(Some(row.get(0)?));
+        }
+    }
+    Ok(None)
+}
+
+// EXPUNGING ---------------------------------------------------------------------------------
+
+/// When a payload was expunged, and by whom.
+#[derive(Debug, Clone)]
+pub struct Expunged {
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+    /// What the person is called.
+    pub by: Option<String>,
+}
+
+fn expunged(row: &Row<'_>) -> rusqlite::Result<Option<Expunged>> {
+    let at_ms: Option<i64> = row.get(0)?;
+    let by = row.get(1)?;
+    Ok(at_ms.map(|at_ms| Expunged { at_ms, by }))
+}
+
+/// Whether an event's payload was expunged.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn event_expunged(connection: &Connection, event: EventId) -> Result<Option<Expunged>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT e.expunged_at_ms, u.name FROM event e LEFT JOIN user u ON u.id = e.expunged_by WHERE e.id = ?1",
+        )?
+        .query_row([event], expunged)
+        .optional()?
+        .flatten())
+}
+
+/// Whether a message's body was expunged.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn message_expunged(connection: &Connection, message: MessageId) -> Result<Option<Expunged>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT m.expunged_at_ms, u.name FROM message m LEFT JOIN user u ON u.id = m.expunged_by WHERE m.id = ?1",
+        )?
+        .query_row([message], expunged)
+        .optional()?
+        .flatten())
+}
+
+/// Has what is overwritten from now on overwritten in the file, too, not only forgotten.
+///
+/// # Errors
+/// When the file refuses.
+pub fn overwrite(connection: &Connection, is_on: bool) -> Result<()> {
+    Ok(connection.pragma_update(None, "secure_delete", is_on)?)
+}
+
+/// Takes an event's payload out of its row.
+///
+/// # Errors
+/// When the file refuses.
+pub fn expunge_event(
+    connection: &Connection,
+    event: EventId,
+    (by, at_ms): (Option<UserId>, i64),
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE event SET properties = NULL, traits = NULL, context = NULL, expunged_at_ms = ?2, expunged_by = ?3 WHERE id = ?1",
+        )?
+        .execute(params![event, at_ms, by])?;
+    Ok(())
+}
+
+/// Takes the body out of a message's row.
+///
+/// # Errors
+/// When the file refuses.
+pub fn expunge_message(
+    connection: &Connection,
+    message: MessageId,
+    (by, at_ms): (Option<UserId>, i64),
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE message SET body = x'', expunged_at_ms = ?2, expunged_by = ?3 WHERE id = ?1",
+        )?
+        .execute(params![message, at_ms, by])?;
+    Ok(())
+}
+
+/// Takes what was answered out of all attempts of a delivery; each is found through the one after it.
+///
+/// # Errors
+/// When the file refuses.
+pub fn expunge_answers(connection: &Connection, delivery: &PastDelivery) -> Result<()> {
+    let mut erase = connection.prepare_cached(
+        "UPDATE attempt SET response_body = NULL, error_detail = NULL WHERE id = ?1 RETURNING previous_attempt_id",
+    )?;
+    let mut next = delivery.last_attempt;
+    while let Some(attempt) = next {
+        next = erase
+            .query_row([attempt], |row| row.get(0))
+            .optional()?
+            .flatten();
+    }
+    Ok(())
+}
