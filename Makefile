@@ -1,5 +1,5 @@
 # What there is to do. Needs Rust, a C compiler and make; `test` and `bench` install what else they
-# use (Chromium and its driver, Node, npm, pip, wrk) from Debian's packages when it is missing, and `test` the
+# use (Chromium and its driver, Node, npm, pip, openssl, wrk) from Debian's packages when it is missing, and `test` the
 # libraries of tests/sdk from npm and PyPI.
 
 CARGO ?= cargo
@@ -32,7 +32,7 @@ soak:
 
 tools-test:
 	@./tests/install-tools chromium:chromium chromedriver:chromium-driver node:nodejs npm:npm \
-		python3:python3 pip3:python3-pip
+		python3:python3 pip3:python3-pip openssl:openssl
 	@./tests/install-sdks
 
 tools-bench:

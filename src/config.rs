@@ -10,6 +10,7 @@ use crate::delivery::RetrySchedule;
 use crate::ingest;
 use crate::project::{PaceLimits, ProjectLimits, WindowLimits};
 use crate::retain::{Keep, SweepLimits};
+use crate::space::SpaceLimits;
 use crate::store::writer::WriterLimits;
 use anyhow::Context as _;
 use clap::Args;
@@ -114,6 +115,10 @@ const SWEEP_SLICE: Duration = Duration::from_millis(5);
 /// A slice's rest, as often as it took: the sweeper has a tenth of the writer.
 const SWEEP_RESTS: u32 = 9;
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Fewer free bytes on the data folder's disk are said to be few, unless told otherwise.
+const LOW_SPACE: u64 = 1_024 * 1_024 * 1_024;
+/// So many times that are enough again.
+const ENOUGH_SPACE: u64 = 2;
 
 /// Which box: where its files are, and where more settings are.
 #[derive(Debug, Clone, Default, Args)]
@@ -172,6 +177,9 @@ pub struct ServeOptions {
     /// What the file may hold, such as 20GB; the oldest events go when it is more [default: no limit]
     #[arg(long, env = "PILLARBOX_KEEP_BYTES", value_name = "SIZE", value_parser = parse_keep_bytes)]
     pub keep_bytes: Option<u64>,
+    /// Webhooks that ask for system.storage_low are told when the disk has less room left; none for never [default: 1GiB]
+    #[arg(long, env = "PILLARBOX_LOW_SPACE", value_name = "SIZE", value_parser = parse_low_space)]
+    pub low_space: Option<u64>,
     /// What is logged, such as warn or pillarbox=debug [default: warn,pillarbox=info]
     #[arg(long, env = "PILLARBOX_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -201,6 +209,7 @@ impl ServeOptions {
             keep_events: self.keep_events.or(other.keep_events),
             keep_deliveries: self.keep_deliveries.or(other.keep_deliveries),
             keep_bytes: self.keep_bytes.or(other.keep_bytes),
+            low_space: self.low_space.or(other.low_space),
             log: self.log.or(other.log),
         }
     }
@@ -233,11 +242,27 @@ fn parse_keep(text: &str) -> Result<Duration, String> {
     Ok(keep)
 }
 
-/// Bytes with a unit of thousands (`GB`) or of 1,024s (`GiB`), or `none` for no limit.
+/// A size, or `none` for no limit.
 fn parse_keep_bytes(text: &str) -> Result<u64, String> {
     if text == "none" {
         return Ok(u64::MAX);
     }
+    match parse_bytes(text)? {
+        Some(bytes) if bytes >= KEEP_BYTES_AT_LEAST => Ok(bytes),
+        _ => Err(format!("\"{text}\": it must be 16MiB at least")),
+    }
+}
+
+/// A size, or `none` for never.
+fn parse_low_space(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(0);
+    }
+    parse_bytes(text)?.ok_or_else(|| format!("\"{text}\": that is more than any disk has"))
+}
+
+/// Bytes with a unit of thousands (`GB`) or of 1,024s (`GiB`); `None` where they are too many to be counted.
+fn parse_bytes(text: &str) -> Result<Option<u64>, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -255,14 +280,8 @@ fn parse_keep_bytes(text: &str) -> Result<u64, String> {
             ));
         }
     };
-    let bytes = number
-        .parse()
-        .ok()
-        .and_then(|number: u64| number.checked_mul(unit));
-    match bytes {
-        Some(bytes) if bytes >= KEEP_BYTES_AT_LEAST => Ok(bytes),
-        _ => Err(format!("\"{text}\": it must be 16MiB at least")),
-    }
+    let number = number.parse().ok();
+    Ok(number.and_then(|number: u64| number.checked_mul(unit)))
 }
 
 /// The TOML file: the same words as the flags.
@@ -292,6 +311,8 @@ struct FileOptions {
     keep_deliveries: Option<String>,
     #[serde(alias = "keep_bytes")]
     keep_bytes: Option<String>,
+    #[serde(alias = "low_space")]
+    low_space: Option<String>,
     log: Option<String>,
 }
 
@@ -319,6 +340,7 @@ impl FileOptions {
             keep_events: parsed("keep-events", self.keep_events, parse_keep)?,
             keep_deliveries: parsed("keep-deliveries", self.keep_deliveries, parse_keep)?,
             keep_bytes: parsed("keep-bytes", self.keep_bytes, parse_keep_bytes)?,
+            low_space: parsed("low-space", self.low_space, parse_low_space)?,
             log: self.log,
         })
     }
@@ -360,6 +382,8 @@ pub struct Config {
     pub keep_deliveries: Duration,
     /// How many bytes the file may hold.
     pub keep_bytes: u64,
+    /// Fewer free bytes on the disk are said to be few.
+    pub low_space: u64,
     /// What is logged.
     pub log: String,
 }
@@ -390,6 +414,7 @@ impl Config {
             keep_events: options.keep_events.unwrap_or(KEEP_EVENTS),
             keep_deliveries: options.keep_deliveries.unwrap_or(KEEP_DELIVERIES),
             keep_bytes: options.keep_bytes.unwrap_or(u64::MAX),
+            low_space: options.low_space.unwrap_or(LOW_SPACE),
             log: options.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         })
     }
@@ -482,6 +507,14 @@ impl Config {
             events_ms: milliseconds(self.keep_events),
             deliveries_ms: milliseconds(self.keep_deliveries),
             bytes: i64::try_from(self.keep_bytes).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// When the room on the disk is little, and when it is enough again.
+    pub fn space_limits(&self) -> SpaceLimits {
+        SpaceLimits {
+            low_bytes: self.low_space,
+            enough_bytes: self.low_space.saturating_mul(ENOUGH_SPACE),
         }
     }
 
@@ -599,6 +632,9 @@ mod tests {
         assert!(said.deliveries_ms > 1_000_000 * day_ms);
         assert_eq!(parse_keep_bytes("16MiB"), Ok(16 << 20));
         assert_eq!(parse_keep_bytes("none"), Ok(u64::MAX));
+        assert_eq!(parse_low_space("none"), Ok(0));
+        assert_eq!(parse_low_space("5 MB"), Ok(5_000_000));
+        assert!(parse_low_space("5").is_err() && parse_low_space("99999999999999TB").is_err());
         for wrong in [
             "",
             "20",

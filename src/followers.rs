@@ -58,6 +58,11 @@ impl Followers {
         }
     }
 
+    /// Says that more is due than the dispatcher was handed just now: it looks for it in the file.
+    pub fn tell_of_more(&self) {
+        self.overflowed.store(true, Ordering::Release);
+    }
+
     /// Says that the log grew, and hands the dispatcher what was committed as due.
     pub fn tell(&self, fresh: &[OwedDelivery]) {
         self.tell_of_due(fresh);

@@ -14,6 +14,10 @@ const SEQUENCE_BITS: u32 = 12;
 const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 /// The highest node number that fits.
 pub const NODE_MAX: u16 = (1 << NODE_BITS) - 1;
+/// The bits of an id that tell which process made it: none is set in the server's own.
+pub const NODE_MASK: i64 = ((1 << NODE_BITS) - 1) << SEQUENCE_BITS;
+/// Statements of `store/` have it as a number.
+const _: () = assert!(NODE_MASK == 4_190_208);
 /// Characters behind the prefix: 13 of 5 bits hold 64.
 const TEXT_LEN: usize = 13;
 /// Crockford's alphabet in lower case: no i, l, o or u to misread.

@@ -27,12 +27,13 @@ pub mod project;
 // RETAIN: what is old enough goes
 pub mod retain;
 
+// SPACE: whether the disk has room left
+pub mod space;
+
 // ACCEPT: one event, one place in the log
 pub mod accept;
 
 pub mod followers;
-
-pub mod owe;
 
 pub mod violations;
 
@@ -40,6 +41,9 @@ pub mod dedup;
 
 // MANAGE: what people change, once for pages and commands
 pub mod manage;
+
+// OWE: what is owed because of an event or of what the box itself has to say
+pub mod owe;
 
 // LOG: the file, its one writer and its readers
 pub mod store;

@@ -4,8 +4,10 @@
 
 use crate::error::Result;
 use crate::id::EventId;
+use crate::space::SpaceWatch;
 use crate::store::Readers;
 use crate::store::retention::{self, Bite, Range};
+use crate::store::webhooks;
 use crate::store::writer::Writer;
 use crate::time::now_ms;
 use rusqlite::Connection;
@@ -38,6 +40,9 @@ pub struct SweepLimits {
     pub every: Duration,
 }
 
+/// The disk is looked at this often: sweeps are too far apart for one that fills up.
+const LOOK_AT_DISK: Duration = Duration::from_secs(60);
+
 /// Events that go at once when the file holds too much.
 const STEP_EVENTS: i64 = 1_000;
 
@@ -47,6 +52,7 @@ pub struct Sweeper {
     writer: Writer,
     readers: Readers,
     limits: SweepLimits,
+    space: Option<SpaceWatch>,
 }
 
 /// Where a sweep is: the last id that was looked at in each table. Old rows that stay are passed once
@@ -80,6 +86,16 @@ impl Sweeper {
             writer,
             readers,
             limits,
+            space: None,
+        }
+    }
+
+    /// The same sweeper, which looks at the disk between two sweeps as well.
+    #[must_use]
+    pub fn watching(self, space: SpaceWatch) -> Self {
+        Self {
+            space: Some(space),
+            ..self
         }
     }
 
@@ -95,9 +111,10 @@ impl Sweeper {
         Ok((stop, thread))
     }
 
-    fn run(&self, stopped: &Receiver<()>) {
+    fn run(mut self, stopped: &Receiver<()>) {
         let mut rest =
             |pause| matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
+        self.look_at_disk();
         loop {
             match self.sweep(now_ms(), &mut rest) {
                 Ok(0) => {}
@@ -107,9 +124,24 @@ impl Sweeper {
                 }
                 Err(_) => return,
             }
-            if !rest(self.limits.every) {
-                return;
+            let mut left = self.limits.every;
+            while !left.is_zero() {
+                let pause = left.min(LOOK_AT_DISK);
+                if !rest(pause) {
+                    return;
+                }
+                left -= pause;
+                self.look_at_disk();
             }
+        }
+    }
+
+    fn look_at_disk(&mut self) {
+        let Some(space) = &mut self.space else { return };
+        if let Err(e) = space.look(now_ms())
+            && self.writer.is_alive()
+        {
+            tracing::error!(error = %e, "the disk's room could not be looked at and will be again");
         }
     }
 
@@ -119,6 +151,8 @@ impl Sweeper {
     /// # Errors
     /// When the file refuses; the slices before stay swept.
     pub fn sweep(&self, now_ms: i64, rest: Rest<'_>) -> Result<usize> {
+        self.writer
+            .alone_blocking(move |connection| webhooks::forget_retired_keys(connection, now_ms))?;
         let keep = self.limits.keep;
         let first_at = |ms: i64| EventId::first_at(ms).as_i64();
         let mut horizon = Horizon {
@@ -436,6 +470,61 @@ mod tests {
         assert_eq!(log.has(held), (true, true));
         assert_eq!(log.has(new), (true, true));
         assert_eq!(log.sweep(i64::MAX), 0, "nothing is left to take");
+    }
+
+    #[test]
+    fn what_the_box_has_said_goes_when_it_is_settled_however_much_it_said() {
+        let log = Log::new();
+        let at_ms = NOW_MS - 40 * DAY_MS;
+        let ids = Arc::clone(&log.ids);
+        let say = move |connection: &Connection| -> Result<Vec<(MessageId, DeliveryId)>> {
+            let mut said = Vec::new();
+            for n in 0..3_000 {
+                let message: MessageId = ids.next(at_ms);
+                let new = NewMessage {
+                    id: message,
+                    workspace: WORKSPACE,
+                    event: None,
+                    event_type: "profile.created",
+                    body: b"{}",
+                };
+                deliveries::insert_message(connection, &new)?;
+                for webhook in [CANCELLED, PAUSED] {
+                    let delivery = NewDelivery {
+                        id: ids.next(at_ms),
+                        workspace: WORKSPACE,
+                        webhook: if n % 1_000 == 0 { webhook } else { CANCELLED },
+                        message,
+                        event: None,
+                        state: DeliveryState::Held,
+                        is_ordered: false,
+                        origin: None,
+                    };
+                    deliveries::insert_delivery(connection, &delivery)?;
+                    said.push((message, delivery.id));
+                }
+            }
+            Ok(said)
+        };
+        let said = log.writer.alone_blocking(say).unwrap();
+        log.cancel();
+        assert_eq!(
+            log.sweep(i64::MAX),
+            5_997 + 2_997,
+            "deliveries and messages"
+        );
+        let reader = log.readers.get().unwrap();
+        let kept = said.iter().filter_map(|(message, delivery)| {
+            let owed = deliveries::owed(&reader, *delivery).unwrap()?;
+            assert_eq!(owed.message, *message);
+            Some(owed.webhook)
+        });
+        assert_eq!(
+            kept.collect::<Vec<_>>(),
+            [PAUSED; 3],
+            "each with its message"
+        );
+        assert_eq!(log.sweep(i64::MAX), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::dedup::DedupWindow;
 use crate::deliver;
 use crate::deliver::AttemptRequests;
 use crate::deliver::attempt::Tools;
+use crate::deliver::check::UrlChecker;
 use crate::deliver::connections::Connections;
 use crate::deliver::replays::{self, ReplayTools, Replays};
 use crate::followers;
@@ -17,6 +18,7 @@ use crate::ingest;
 use crate::project::Projector;
 use crate::retain::Sweeper;
 use crate::secret::Vault;
+use crate::space::SpaceWatch;
 use crate::store::catalog::{CatalogHandle, follow_other_processes};
 use crate::store::checkpoint::Checkpointer;
 use crate::store::writer::Writer;
@@ -147,13 +149,23 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         writer.clone(),
         readers.clone(),
         catalog.clone(),
-        followers,
+        followers.clone(),
         Arc::clone(&ids),
         config.project_limits(),
     )
     .start(log_grew, Arc::clone(&stop_projector))?;
+    let space = SpaceWatch::new(
+        (config.data_dir.clone(), config.space_limits()),
+        writer.clone(),
+        readers.clone(),
+        catalog.clone(),
+        followers,
+        Arc::clone(&ids),
+    );
     let (stop_sweeper, sweeper) =
-        Sweeper::new(writer.clone(), readers.clone(), config.sweep_limits()).start()?;
+        Sweeper::new(writer.clone(), readers.clone(), config.sweep_limits())
+            .watching(space)
+            .start()?;
 
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;
@@ -179,6 +191,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         ids: web::Data::from(ids),
         vault: web::Data::new(files.vault().clone()),
         attempts: web::Data::new(attempts),
+        checker: web::Data::new(UrlChecker::new(config.connection_rules().connect)?),
         replays: web::Data::new(replays),
         settings: web::Data::new(settings(config, &public_url, address)),
         setup: web::Data::new(setup),
@@ -301,6 +314,7 @@ struct Shared {
     ids: web::Data<IdGenerator>,
     vault: web::Data<Vault>,
     attempts: web::Data<AttemptRequests>,
+    checker: web::Data<UrlChecker>,
     replays: web::Data<Replays>,
     settings: web::Data<admin::Settings>,
     setup: web::Data<SetupToken>,
@@ -322,6 +336,7 @@ fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
             .app_data(shared.ids.clone())
             .app_data(shared.vault.clone())
             .app_data(shared.attempts.clone())
+            .app_data(shared.checker.clone())
             .app_data(shared.replays.clone())
             .app_data(shared.settings.clone())
             .app_data(shared.setup.clone())

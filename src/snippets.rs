@@ -1,6 +1,10 @@
 //! What people paste into their app or site to send events as a source: one snippet for each dialect and
 //! language, with the reader's own address and ids filled in. Pure text; what dialects take is theirs to say.
 
+mod verify;
+
+pub use verify::{Verification, verification};
+
 use crate::id::{SourceId, WorkspaceId};
 use crate::sample;
 use url::Url;

@@ -1,5 +1,5 @@
-// What the pages do beyond links and forms: copying, times in the person's own zone, keys, and
-// rows to write event types in. Every page works without it.
+// What the pages do beyond links and forms: copying, times in the person's own zone, keys,
+// rows to write in, and finding in a list. Every page works without it.
 (() => {
   "use strict";
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -31,8 +31,8 @@
   });
 
   // What a script alone can do is shown only where there is one ---------------------------------
-  const prepare = () => all("button[data-copy], #add-event").forEach((button) => {
-    button.hidden = false;
+  const prepare = () => all("button[data-copy], [data-add], [data-find]").forEach((control) => {
+    control.hidden = false;
   });
   const copy = async (button) => {
     try {
@@ -54,18 +54,35 @@
       if (word) word.textContent = "Copy";
     }, 1500);
   };
-  const addEvent = () => {
-    const rows = document.getElementById("event-rows");
+  const addRow = (rows) => {
     const row = rows.lastElementChild.cloneNode(true);
-    row.value = "";
+    const inputs = row.matches("input") ? [row] : all("input", row);
+    inputs.forEach((input) => { input.value = ""; });
     rows.append(row);
-    row.focus();
+    inputs[0].focus();
   };
+  // A group is shown while something in it has the words, and stands open then.
+  const wasOpen = new Map();
+  const findIn = (list, words) => all("details", list).forEach((group) => {
+    if (!wasOpen.has(group)) wasOpen.set(group, group.open);
+    const labels = all("label", group);
+    labels.forEach((label) => { label.hidden = !label.textContent.toLowerCase().includes(words); });
+    group.hidden = labels.every((label) => label.hidden);
+    group.open = words ? true : wasOpen.get(group);
+  });
+  document.addEventListener("input", (event) => {
+    const list = event.target.dataset.find;
+    if (list) findIn(document.getElementById(list), event.target.value.trim().toLowerCase());
+  });
+  // Enter in it looks for something, and sends no form.
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.dataset?.find) event.preventDefault();
+  });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
     if (button.dataset.copy !== undefined) copy(button);
-    if (button.id === "add-event") addEvent();
+    if (button.dataset.add) addRow(document.getElementById(button.dataset.add));
   });
 
   // What polls itself is swapped only when it says something new: so nothing closes, loses the

@@ -73,6 +73,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "as above",
     ),
     (
+        "WHERE previous_until_ms <= ?1",
+        "what people made is little, and this reads it once a sweep",
+    ),
+    (
         "FROM member m JOIN workspace w",
         "a person's workspaces are few, and listed by name",
     ),

@@ -23,6 +23,33 @@ fn the_source_is_tidy() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// Webhooks are told of a change only where its action is among the types of the families.
+#[test]
+fn every_change_that_is_noted_has_a_message() {
+    let files = read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let manage = files.iter().filter(|(file, _)| file.starts_with("manage/"));
+    let texts = manage.flat_map(|(_, text)| tokens(text));
+    let is_word = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let actions: BTreeSet<String> = texts
+        .filter_map(|token| match token {
+            Token::Text(text) => Some(text),
+            _ => None,
+        })
+        .filter(|text| {
+            text.split_once('.')
+                .is_some_and(|(a, b)| is_word(a) && is_word(b))
+        })
+        .collect();
+    assert!(actions.len() > 20, "{actions:?}");
+    let without: Vec<&String> = actions
+        .iter()
+        .filter(|action| *action != pillarbox::normalize::TEST_NAME)
+        .filter(|action| pillarbox::event_type::admin_type(action).is_none())
+        .collect();
+    // The one is of no workspace, and the other comes before any webhook.
+    assert_eq!(without, ["user.created", "workspace.created"]);
+}
+
 /// Everything that breaks a law, one line each.
 fn check(files: &Files) -> Vec<String> {
     let tree = Tree::new(files);

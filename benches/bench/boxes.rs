@@ -11,6 +11,7 @@ use pillarbox::id::{EventId, IdGenerator, WebhookId, WorkspaceId};
 use pillarbox::manage::{self, Actor, NewUser};
 use pillarbox::message;
 use pillarbox::password;
+use pillarbox::store::catalog::Catalog;
 use pillarbox::store::deliveries::{self, NewDelivery, NewMessage};
 use pillarbox::store::{self, Files, events};
 use pillarbox::time::now_ms;
@@ -31,8 +32,8 @@ const GROUP: u64 = 10_000;
 const NOWHERE: &str = "http://127.0.0.1:9/";
 /// What is never sent: a webhook that is looked at for every event, and wants none.
 const NEVER: &str = "never.sent";
-/// Every commands' ids come from a node of their own; 0 is the server's.
-const NODE: u16 = 1;
+/// The server's own: what is furnished before it starts is to be found as if it had made it.
+const NODE: u16 = 0;
 
 /// A workspace with a key, a webhook and an owner.
 #[derive(Debug, Clone)]
@@ -96,11 +97,13 @@ impl Folder {
         let mut connection = files.open_writer()?;
         let transaction = store::begin(&mut connection)?;
         let ids = store::id_generator(&transaction, NODE)?;
+        let catalog = Catalog::default();
         let actor = Actor {
             user: None,
             address: None,
             now_ms: now_ms(),
             ids: &ids,
+            catalog: &catalog,
         };
         let owner = NewUser {
             email: EMAIL.to_owned(),

@@ -92,7 +92,9 @@ impl Desk {
         user: Option<UserId>,
         work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.writer.change(self.signed(user, work), |_| ()).await
+        let catalog = self.catalog.clone();
+        let tell = move |_: &T| catalog.tell();
+        self.writer.change(self.signed(user, work), tell).await
     }
 
     /// As [`Desk::change`], for what the hot path must know at once: keys, sources and webhooks.
@@ -122,14 +124,16 @@ impl Desk {
         user: Option<UserId>,
         mut work: impl FnMut(&Connection, &Actor<'_>) -> Result<T> + Send + 'static,
     ) -> impl FnMut(&Connection) -> Result<T> + Send + 'static {
-        let (ids, now_ms) = (self.ids.clone(), self.now_ms);
+        let (ids, now_ms, catalog) = (self.ids.clone(), self.now_ms, self.catalog.clone());
         let address = self.address.map(|address| address.to_string());
         move |connection| {
+            let catalog = catalog.current();
             let actor = Actor {
                 user,
                 address: address.as_deref(),
                 now_ms,
                 ids: &ids,
+                catalog: &catalog,
             };
             work(connection, &actor)
         }

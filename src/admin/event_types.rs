@@ -8,12 +8,13 @@ use super::forms::Refusals;
 use super::session::Visitor;
 use super::view::{PAGE_ROWS, Section, Shell, State, When};
 use crate::access::Role;
-use crate::event_type::{FAMILIES, Family, builtin_description};
+use crate::event_type::{FAMILIES, Family, builtin_description, example_data};
 use crate::normalize;
 use crate::store::event_types::{self, TypeRow};
 use actix_web::web;
 use askama::Template;
 use serde::Deserialize;
+use serde_json::json;
 
 /// What the list is asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -91,6 +92,31 @@ pub(super) fn href(base: &str, name: &str) -> String {
     format!("{base}/event-types/{path}")
 }
 
+/// A family, with an example of what a webhook gets of each of its types.
+struct Known {
+    family: &'static Family,
+    types: Vec<(&'static str, &'static str, String)>,
+}
+
+fn known() -> Vec<Known> {
+    let families = FAMILIES.iter().map(|family| Known {
+        family,
+        types: family
+            .types
+            .iter()
+            .map(|(name, about)| (*name, *about, example(name)))
+            .collect(),
+    });
+    families.collect()
+}
+
+/// The body of an example message.
+fn example(name: &str) -> String {
+    let body =
+        json!({"type": name, "timestamp": "2026-01-01T12:00:00.000Z", "data": example_data(name)});
+    format!("{body:#}")
+}
+
 #[derive(Template)]
 #[template(path = "event_types.html")]
 struct List {
@@ -98,7 +124,7 @@ struct List {
     rows: Vec<Row>,
     name: String,
     refusals: Refusals,
-    families: &'static [Family],
+    families: Vec<Known>,
     is_first: bool,
     next: Option<String>,
     may_change: bool,
@@ -137,7 +163,7 @@ pub(super) async fn list(
             .collect(),
         name: name.unwrap_or_default(),
         refusals,
-        families: if after.is_none() { &FAMILIES } else { &[] },
+        families: if after.is_none() { known() } else { Vec::new() },
         is_first: after.is_none(),
         next: next.flatten(),
         may_change: visitor.is_at_least(Role::Member),

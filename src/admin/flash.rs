@@ -12,6 +12,10 @@ pub(super) enum Said {
     Renamed,
     /// A webhook was changed.
     Saved,
+    /// A webhook was changed, and its URL cannot be reached.
+    SavedOutOfReach,
+    /// A webhook signs with its newest key alone.
+    OverlapEnded,
     /// A webhook was paused.
     Paused,
     /// A webhook sends again, and what was held is on its way.
@@ -48,7 +52,7 @@ pub(super) enum Said {
     Undeclared,
 }
 
-const ALL: [(Said, &str); 19] = [
+const ALL: [(Said, &str); 21] = [
     (Said::Tested, "tested"),
     (Said::Cancelled, "cancelled"),
     (Said::Resent, "resent"),
@@ -58,6 +62,8 @@ const ALL: [(Said, &str); 19] = [
     (Said::LimitSet, "limit-set"),
     (Said::Renamed, "renamed"),
     (Said::Saved, "saved"),
+    (Said::SavedOutOfReach, "saved-out-of-reach"),
+    (Said::OverlapEnded, "overlap-ended"),
     (Said::Paused, "paused"),
     (Said::ActivatedSent, "activated-sent"),
     (Said::ActivatedDiscarded, "activated-discarded"),
@@ -105,6 +111,13 @@ impl Flash {
         Some(match (said, n) {
             (Said::Renamed, _) => "The workspace has its new name.".to_owned(),
             (Said::Saved, _) => "The webhook was saved.".to_owned(),
+            (Said::SavedOutOfReach, _) => {
+                "The webhook was saved, but its URL could not be reached just now. Edit it and check the URL to see why."
+                    .to_owned()
+            }
+            (Said::OverlapEnded, _) => {
+                "The webhook signs with its newest key alone from now on.".to_owned()
+            }
             (Said::Paused, 0) => "The webhook is paused. New events are held for it.".to_owned(),
             (Said::Paused, _) => {
                 format!(

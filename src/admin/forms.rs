@@ -121,6 +121,11 @@ impl Fields {
             .map_or("", |(_, value)| value)
     }
 
+    /// Whether a field is there at all, such as a check box that is ticked.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| field == name)
+    }
+
     /// Every value of a repeated field.
     pub(super) fn all(&self, name: &str) -> Vec<String> {
         self.0
@@ -193,7 +198,8 @@ impl Refusals {
         }
     }
 
-    fn of_field(&self, name: &str) -> Option<&str> {
+    /// The text of what is wrong with a field, for one of several of a kind (`filter/1`).
+    pub(super) fn of_field(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|field| field.pointer.strip_prefix('/') == Some(name))

@@ -23,6 +23,8 @@ const FIRST_DELAY_MS: i64 = 1_000;
 const LONGEST_DELAY_MS: i64 = WINDOW_MS;
 /// Before any time that requests carry, so that two of them at once never wait for each other.
 const NO_WAIT: i64 = 0;
+/// No email has more characters.
+const MAX_EMAIL_CHARS: usize = 254;
 /// Accounts and addresses that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 /// What an unknown email is checked against, so that it takes as long as a known one (promise 25).
@@ -36,6 +38,13 @@ pub(super) enum Guesser {
     Account(String),
     /// A peer address.
     Address(IpAddr),
+}
+
+/// Whom a try at `email`'s password is counted for; an email is cut at the length that none has.
+pub(super) fn guessers(email: &str, address: Option<IpAddr>) -> Vec<Guesser> {
+    let account = Guesser::Account(email.chars().take(MAX_EMAIL_CHARS).collect());
+    let address = address.map(Guesser::Address);
+    [account].into_iter().chain(address).collect()
 }
 
 impl Guesser {

@@ -3,7 +3,7 @@
 use super::answer::{Page, ok, page, see_other};
 use super::desk::Desk;
 use super::forms::Form;
-use super::gate::{Gate, Guesser};
+use super::gate::{Gate, guessers};
 use super::session::{self, Person, base};
 use super::settings::Settings;
 use super::view::Door;
@@ -120,8 +120,7 @@ pub(super) async fn sign_in(desk: Desk, gate: web::Data<Gate>, form: Form) -> Pa
             },
         )
     };
-    let mut guessers = vec![Guesser::Account(email.chars().take(254).collect())];
-    guessers.extend(desk.address.map(Guesser::Address));
+    let guessers = guessers(&email, desk.address);
     if let Err(too_many) = gate.admit(&guessers, desk.now_ms) {
         let error = Error::from(too_many);
         let mut response = again(StatusCode::TOO_MANY_REQUESTS, error.message().to_owned())?;

@@ -37,7 +37,12 @@ mod settings;
 mod setup;
 mod sources;
 mod view;
+mod webhook_catalog;
+mod webhook_check;
+mod webhook_draft;
 mod webhook_form;
+mod webhook_page;
+mod webhook_secret;
 mod webhooks;
 mod workspaces;
 
@@ -56,7 +61,8 @@ use answer::missing;
 /// Adds the pages to an app.
 ///
 /// The app must hold, each in `web::Data`: `Writer`, `Readers`, `CatalogHandle`, `IdGenerator`,
-/// `Vault`, `AttemptRequests`, `Replays`, [`Settings`], [`SetupToken`] and one [`Gate`] for all its workers.
+/// `Vault`, `AttemptRequests`, `Replays`, `UrlChecker`, [`Settings`], [`SetupToken`] and one [`Gate`] for all its
+/// workers.
 pub fn configure(cfg: &mut web::ServiceConfig) {
     cfg.service(resource("/static/{name:[a-zA-Z0-9._-]+}").route(get().to(assets::serve)));
     // The guard keeps this scope from swallowing paths that are not pages.
@@ -177,10 +183,22 @@ fn changing(cfg: &mut web::ServiceConfig) {
     .service(at("/w/{workspace}/webhooks/new").route(get().to(webhook_form::new)))
     .service(
         at("/w/{workspace}/webhooks/{id}")
-            .route(get().to(webhooks::show))
+            .route(get().to(webhook_page::show))
             .route(post().to(webhook_form::save)),
     )
     .service(at("/w/{workspace}/webhooks/{id}/edit").route(get().to(webhook_form::edit)))
+    .service(
+        at("/w/{workspace}/webhooks/{id}/secret")
+            .route(get().to(webhook_secret::show))
+            .route(post().to(webhook_secret::reveal)),
+    )
+    .service(
+        at("/w/{workspace}/webhooks/{id}/secret/rotate").route(post().to(webhook_secret::rotate)),
+    )
+    .service(
+        at("/w/{workspace}/webhooks/{id}/secret/end-overlap")
+            .route(post().to(webhook_secret::end_overlap)),
+    )
     .service(at("/w/{workspace}/webhooks/{id}/pause").route(post().to(webhooks::pause)))
     .service(
         at("/w/{workspace}/webhooks/{id}/activate")

@@ -311,6 +311,15 @@ impl State {
         Self { class, icon, word }
     }
 
+    /// A webhook that sends, and whose receiver does not answer as it should.
+    pub(super) fn failing() -> Self {
+        Self {
+            class: "warn",
+            icon: "warn",
+            word: "Failing",
+        }
+    }
+
     /// What becomes of events that do not match their type's schema.
     pub(super) fn of_mode(mode: Mode) -> Self {
         let (class, icon, word) = match mode {

@@ -1,46 +1,52 @@
-//! The form of a webhook, new or known: name, endpoint URL and the events it wants, chosen from
-//! what was seen or written by hand.
+//! The form of a webhook, new or known: shown, checked against the network on request, and kept.
 
 use super::answer::{Page, page, see_other};
 use super::flash::{self, Flash, Said};
-use super::format::number;
-use super::forms::{Fields, Form, Refusals};
+use super::forms::{Form, Refusals};
 use super::session::Visitor;
-use super::settings::Settings;
 use super::view::{CopyBlock, Section, Shell};
+use super::webhook_catalog::{Catalog, MAX_SEEN};
+use super::webhook_check::{self, Findings};
+use super::webhook_draft::{self, Alternative, Draft, KNOWN_FIELDS, NEW_FIELDS, Row};
 use crate::access::Role;
-use crate::address;
-use crate::error::{Error, FieldError, Kind, Result};
+use crate::deliver::check::{CHECK_TIMEOUT, UrlChecker};
+use crate::delivery::{MAX_ATTEMPTS, MAX_DELAY};
+use crate::error::{Error, FieldError, Result};
 use crate::id::WebhookId;
 use crate::manage;
-use crate::store::profiles::{self, EventTypeRow};
+use crate::store::profiles;
 use crate::store::webhooks;
-use crate::webhook::{Signing, WebhookInput, must_be_https};
+use crate::webhook::{
+    MAX_CONCURRENCY, MAX_FILTERS, MAX_HEADERS, MAX_RATE, Signing, WebhookInput, WebhookSettings,
+};
 use actix_web::http::StatusCode;
 use actix_web::web;
 use askama::Template;
 
-/// Seen event types that are offered as check boxes; the rest is offered while writing.
-const MAX_CHOICES: usize = 60;
-/// Seen event types that are offered at all.
-const MAX_SUGGESTIONS: usize = 300;
-/// Rows to write in that are there before any is asked for, so that it works without a script.
-const BLANK_ROWS: usize = 2;
-/// The families of Jimo's experience events, and the kind without a name: offered while writing.
-const FAMILIES: [&str; 7] = [
-    "tour.*",
-    "survey.*",
-    "checklist.*",
-    "hint.*",
-    "banner.*",
-    "post.*",
-    "identify",
-];
+/// The bounds of what few need, in words.
+struct Hints {
+    filters: usize,
+    headers: usize,
+    schedule: String,
+    concurrency: String,
+    rate: String,
+}
 
-struct Choice {
-    name: String,
-    events: String,
-    is_chosen: bool,
+impl Hints {
+    fn new(attempts: usize) -> Self {
+        let days = MAX_DELAY.as_secs() / 86_400;
+        Self {
+            filters: MAX_FILTERS,
+            headers: MAX_HEADERS,
+            schedule: format!(
+                "The delay before each attempt, with commas between them: at most {MAX_ATTEMPTS}, of up to {days} days. Empty: the box’s own, with {attempts} attempts."
+            ),
+            concurrency: format!(
+                "On their way at the same time, 1 to {MAX_CONCURRENCY}. Empty: the box’s own."
+            ),
+            rate: format!("At most, 1 to {MAX_RATE}. Empty: no limit."),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -51,76 +57,71 @@ struct Editor {
     action: String,
     back: String,
     submit: &'static str,
-    name: String,
-    url: String,
-    wants_all: bool,
-    choices: Vec<Choice>,
-    written: Vec<String>,
-    suggestions: Vec<String>,
-    refusals: Refusals,
-}
-
-/// What stands in the form.
-struct Draft {
-    id: Option<WebhookId>,
+    is_new: bool,
+    has_credentials: bool,
     input: WebhookInput,
+    catalog: Catalog,
+    formats: Vec<Alternative>,
+    signings: Vec<Alternative>,
+    filters: Vec<Row>,
+    headers: Vec<Row>,
+    keeps_values: bool,
+    is_open: bool,
+    hints: Hints,
+    findings: Option<Findings>,
     refusals: Refusals,
 }
 
-fn arrange(seen: Vec<EventTypeRow>, events: &[String]) -> (Vec<Choice>, Vec<String>, Vec<String>) {
-    let mut suggestions: Vec<String> = FAMILIES.iter().map(ToString::to_string).collect();
-    let mut choices = Vec::new();
-    for row in seen {
-        if choices.len() < MAX_CHOICES {
-            choices.push(Choice {
-                is_chosen: events.contains(&row.name),
-                events: number(row.events),
-                name: row.name,
-            });
-        } else {
-            suggestions.push(row.name);
-        }
-    }
-    let is_choice = |event: &&String| choices.iter().any(|choice| choice.name == **event);
-    let mut written: Vec<String> = events
-        .iter()
-        .filter(|event| !event.trim().is_empty() && *event != "*" && !is_choice(event))
-        .cloned()
-        .collect();
-    written.extend(std::iter::repeat_n(String::new(), BLANK_ROWS));
-    (choices, written, suggestions)
+/// A webhook that is there already.
+#[derive(Clone)]
+struct Known {
+    id: WebhookId,
+    settings: WebhookSettings,
 }
 
-async fn render(visitor: &Visitor, draft: Draft) -> Page {
+/// What is said beside what stands in the form.
+#[derive(Default)]
+struct Told {
+    refusals: Refusals,
+    findings: Option<Findings>,
+}
+
+async fn render(visitor: &Visitor, known: Option<&Known>, draft: Draft, told: Told) -> Page {
     let workspace = visitor.membership.workspace;
     let seen = visitor
         .desk()
-        .read(move |connection| profiles::event_types(connection, workspace, MAX_SUGGESTIONS))
+        .read(move |connection| profiles::event_types(connection, workspace, MAX_SEEN))
         .await?;
-    let (choices, written, suggestions) = arrange(seen, &draft.input.events);
+    let Told { refusals, findings } = told;
     let list = format!("{}/webhooks", visitor.base());
-    let (title, submit, action) = match draft.id {
+    let (title, submit, action) = match known {
         None => ("New webhook", "Create webhook", list.clone()),
-        Some(id) => ("Edit webhook", "Save changes", format!("{list}/{id}")),
+        Some(known) => (
+            "Edit webhook",
+            "Save changes",
+            format!("{list}/{}", known.id),
+        ),
     };
-    let status = draft.refusals.status();
+    let status = refusals.status();
     let editor = Editor {
         shell: Shell::new(visitor, Section::Webhooks, title, &Flash::default()),
         title,
-        back: if draft.id.is_some() {
-            action.clone()
-        } else {
-            list
-        },
+        back: known.map_or(list, |_| action.clone()),
         action,
         submit,
-        wants_all: draft.input.events.iter().any(|event| event.trim() == "*"),
-        name: draft.input.name,
-        url: draft.input.url,
-        choices,
-        written,
-        suggestions,
-        refusals: draft.refusals,
+        is_new: known.is_none(),
+        has_credentials: known.is_some_and(|known| known.settings.credentials.is_some()),
+        catalog: Catalog::new(&seen, &draft.input.events),
+        formats: webhook_draft::formats(draft.input.format),
+        signings: webhook_draft::signings(draft.signing),
+        filters: webhook_draft::filter_rows(&draft.input, &refusals),
+        headers: webhook_draft::header_rows(&draft.input, &refusals),
+        keeps_values: webhook_draft::keeps_values(&draft.input),
+        is_open: draft.has_advanced(),
+        hints: Hints::new(visitor.desk().settings.attempts),
+        input: draft.input,
+        findings,
+        refusals,
     };
     page(status, &editor)
 }
@@ -128,80 +129,79 @@ async fn render(visitor: &Visitor, draft: Draft) -> Page {
 /// The form of a new webhook.
 pub(super) async fn new(visitor: Visitor) -> Page {
     visitor.must_be(Role::Member)?;
-    let draft = Draft {
-        id: None,
-        input: WebhookInput::default(),
-        refusals: Refusals::default(),
-    };
-    render(&visitor, draft).await
+    render(&visitor, None, Draft::default(), Told::default()).await
 }
 
 /// The form of a known webhook.
 pub(super) async fn edit(visitor: Visitor, path: web::Path<(String, String)>) -> Page {
     visitor.must_be(Role::Member)?;
-    let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
-    let vault = visitor.desk().vault.clone();
-    let row = visitor
-        .desk()
-        .read(move |connection| webhooks::get(connection, &vault, workspace, id))
-        .await?;
+    let known = known(&visitor, &path.1).await?;
     let draft = Draft {
-        id: Some(id),
-        input: WebhookInput::of(&row.webhook.settings),
-        refusals: Refusals::default(),
+        input: WebhookInput::of(&known.settings),
+        ..Draft::default()
     };
-    render(&visitor, draft).await
+    render(&visitor, Some(&known), draft, Told::default()).await
 }
 
 /// The id in a path.
 ///
 /// # Errors
-/// [`Kind::NotFound`].
+/// [`crate::error::Kind::NotFound`].
 pub(super) fn webhook_id(text: &str) -> Result<WebhookId> {
     text.parse().map_err(|_| Error::not_found("webhook"))
 }
 
-fn input(fields: &Fields) -> WebhookInput {
-    WebhookInput {
-        name: fields.one("name").to_owned(),
-        url: fields.one("url").to_owned(),
-        events: fields.all("event"),
-        ..WebhookInput::default()
-    }
+async fn known(visitor: &Visitor, id: &str) -> Result<Known> {
+    let (workspace, id) = (visitor.membership.workspace, webhook_id(id)?);
+    let vault = visitor.desk().vault.clone();
+    let row = visitor
+        .desk()
+        .read(move |connection| webhooks::get(connection, &vault, workspace, id))
+        .await?;
+    let settings = row.webhook.settings;
+    Ok(Known { id, settings })
 }
 
-/// Checks what was written, and the address as far as it can be judged without asking a resolver:
-/// a webhook that could never be sent to is better refused now than found out later.
-fn check(input: &WebhookInput, settings: &Settings) -> Result<()> {
-    let mut refused: Vec<FieldError> = match input.check(None) {
-        Ok(_) => Vec::new(),
+/// Everything that is wrong with the draft, as far as it can be said without dialling.
+fn check(visitor: &Visitor, known: Option<&Known>, draft: &Draft) -> Result<()> {
+    let before = known.map(|known| &known.settings);
+    let checked = webhook_check::check(&draft.input, before, &visitor.desk().settings);
+    let mut refused: Vec<FieldError> = draft.wrong.clone();
+    match checked {
+        Ok(_) if refused.is_empty() => return Ok(()),
+        Ok(_) => {}
         Err(e) if e.field_errors().is_empty() => return Err(e),
-        Err(e) => e.field_errors().to_vec(),
+        Err(e) => refused.extend(e.field_errors().to_vec()),
+    }
+    Err(Error::fields(refused))
+}
+
+/// The form again, with what dialling its URL has found; nothing is kept. Only what is wrong with the URL
+/// is said: the rest may not be written yet.
+async fn try_url(
+    visitor: &Visitor,
+    checker: &UrlChecker,
+    known: Option<&Known>,
+    draft: Draft,
+) -> Page {
+    let wrong_url = check(visitor, known, &draft).err().and_then(|e| {
+        let mut fields = e.field_errors().iter();
+        fields.find(|field| field.pointer == "/url").cloned()
+    });
+    let told = match (wrong_url, url::Url::parse(draft.input.url.trim())) {
+        (None, Ok(url)) => Told {
+            findings: Some(Findings::new(
+                &checker.check(&url, CHECK_TIMEOUT).await?,
+                visitor.desk().now_ms,
+            )),
+            ..Told::default()
+        },
+        (wrong, _) => Told {
+            refusals: Refusals::of(Error::fields(wrong.into_iter().collect()))?,
+            ..Told::default()
+        },
     };
-    if let Some(address) = url::Url::parse(input.url.trim())
-        .ok()
-        .and_then(|url| address::literal(&url.host()?))
-        && !address::may_dial(address, &settings.allowed_targets)
-    {
-        refused.push(FieldError {
-            pointer: "/url".to_owned(),
-            code: "blocked_address",
-            detail: format!(
-                "{address} is a private or reserved address, which the box does not dial. If it is meant to, start it with {}.",
-                address::allowing_flag(address)
-            ),
-        });
-    }
-    if settings.requires_https
-        && let Err(e) = must_be_https(&input.url)
-    {
-        refused.extend(e.field_errors().to_vec());
-    }
-    if refused.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::fields(refused))
-    }
+    render(visitor, known, draft, told).await
 }
 
 #[derive(Template)]
@@ -210,45 +210,36 @@ struct Created {
     shell: Shell,
     name: String,
     href: String,
+    is_shared: bool,
     secret: CopyBlock,
+    findings: Option<Findings>,
 }
 
 /// Makes a webhook and shows its secret, this once: the answer to the form is the page itself.
-pub(super) async fn create(visitor: Visitor, form: Form) -> Page {
+pub(super) async fn create(visitor: Visitor, checker: web::Data<UrlChecker>, form: Form) -> Page {
     visitor.must_be(Role::Member)?;
-    let fields = form.open_signed(&visitor.person.form_token, &["name", "url", "event"])?;
-    let input = input(&fields);
+    let fields = form.open_signed(&visitor.person.form_token, &NEW_FIELDS)?;
+    let draft = Draft::read(&fields);
+    if fields.has("check") {
+        return try_url(&visitor, &checker, None, draft).await;
+    }
     let workspace = visitor.membership.workspace;
-    let made = match check(&input, &visitor.desk().settings) {
+    let signing = draft.signing;
+    let made = match check(&visitor, None, &draft) {
         Err(refusal) => Err(refusal),
         Ok(()) => {
-            let (vault, wanted) = (visitor.desk().vault.clone(), input.clone());
+            let (vault, wanted) = (visitor.desk().vault.clone(), draft.input.clone());
             visitor
                 .desk()
                 .change_catalog(visitor.user(), move |connection, actor| {
-                    manage::create_webhook(
-                        connection,
-                        actor,
-                        &vault,
-                        workspace,
-                        &wanted,
-                        Signing::Hmac,
-                    )
+                    manage::create_webhook(connection, actor, &vault, workspace, &wanted, signing)
                 })
                 .await
         }
     };
     let made = match made {
         Ok(made) => made,
-        Err(error) => {
-            let refusals = Refusals::of(error)?;
-            let draft = Draft {
-                id: None,
-                input,
-                refusals,
-            };
-            return render(&visitor, draft).await;
-        }
+        Err(error) => return refuse(&visitor, None, draft, error).await,
     };
     let shown = Created {
         shell: Shell::new(
@@ -257,29 +248,51 @@ pub(super) async fn create(visitor: Visitor, form: Form) -> Page {
             "Webhook created",
             &Flash::default(),
         ),
-        name: input.name.trim().to_owned(),
+        name: draft.input.name.trim().to_owned(),
         href: format!("{}/webhooks/{}", visitor.base(), made.id),
-        secret: CopyBlock::new("the signing secret", made.secret),
+        is_shared: signing == Signing::Hmac,
+        secret: CopyBlock::new("what it is verified with", made.secret),
+        findings: Findings::of_saved(&checker, &draft.input.url, visitor.desk().now_ms).await,
     };
     page(StatusCode::CREATED, &shown)
 }
 
+/// Whether nothing can be sent to the URL, as things are.
+async fn is_out_of_reach(visitor: &Visitor, checker: &UrlChecker, draft: &Draft) -> bool {
+    let now_ms = visitor.desk().now_ms;
+    let found = Findings::of_saved(checker, &draft.input.url, now_ms).await;
+    found.is_some_and(|found| found.are_bad())
+}
+
+/// The form again, with what was refused at its fields.
+async fn refuse(visitor: &Visitor, known: Option<&Known>, draft: Draft, error: Error) -> Page {
+    let told = Told {
+        refusals: Refusals::of(error)?,
+        ..Told::default()
+    };
+    render(visitor, known, draft, told).await
+}
+
 /// Changes a webhook.
-pub(super) async fn save(visitor: Visitor, path: web::Path<(String, String)>, form: Form) -> Page {
+pub(super) async fn save(
+    visitor: Visitor,
+    checker: web::Data<UrlChecker>,
+    path: web::Path<(String, String)>,
+    form: Form,
+) -> Page {
     visitor.must_be(Role::Member)?;
-    let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
     // A webhook that is not there is said before anything in the form is.
-    let vault = visitor.desk().vault.clone();
-    visitor
-        .desk()
-        .read(move |connection| webhooks::get(connection, &vault, workspace, id))
-        .await?;
-    let fields = form.open_signed(&visitor.person.form_token, &["name", "url", "event"])?;
-    let input = input(&fields);
-    let saved = match check(&input, &visitor.desk().settings) {
+    let known = known(&visitor, &path.1).await?;
+    let fields = form.open_signed(&visitor.person.form_token, &KNOWN_FIELDS)?;
+    let draft = Draft::read(&fields);
+    if fields.has("check") {
+        return try_url(&visitor, &checker, Some(&known), draft).await;
+    }
+    let (workspace, id) = (visitor.membership.workspace, known.id);
+    let saved = match check(&visitor, Some(&known), &draft) {
         Err(refusal) => Err(refusal),
         Ok(()) => {
-            let (vault, wanted) = (visitor.desk().vault.clone(), input.clone());
+            let (vault, wanted) = (visitor.desk().vault.clone(), draft.input.clone());
             visitor
                 .desk()
                 .change_catalog(visitor.user(), move |connection, actor| {
@@ -291,76 +304,13 @@ pub(super) async fn save(visitor: Visitor, path: web::Path<(String, String)>, fo
     match saved {
         Ok(()) => {
             let shown = format!("{}/webhooks/{id}", visitor.base());
-            Ok(see_other(&flash::to(&shown, Said::Saved, 0)))
-        }
-        Err(error) if error.kind() == Kind::Invalid => {
-            let refusals = Refusals::of(error)?;
-            let draft = Draft {
-                id: Some(id),
-                input,
-                refusals,
+            let has_moved = draft.input.url.trim() != known.settings.url.as_str();
+            let said = match has_moved {
+                true if is_out_of_reach(&visitor, &checker, &draft).await => Said::SavedOutOfReach,
+                _ => Said::Saved,
             };
-            render(&visitor, draft).await
+            Ok(see_other(&flash::to(&shown, said, 0)))
         }
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn input_to(url: &str) -> WebhookInput {
-        WebhookInput {
-            name: "CRM".to_owned(),
-            url: url.to_owned(),
-            events: vec!["*".to_owned()],
-            ..WebhookInput::default()
-        }
-    }
-
-    #[test]
-    fn an_address_that_is_never_dialled_is_refused_at_once() {
-        let mut settings = Settings {
-            public_url: "http://localhost:8080/".parse().unwrap(),
-            insecure_http: false,
-            listens_on_network: false,
-            trusted_proxies: Vec::new(),
-            allowed_targets: Vec::new(),
-            requires_https: false,
-            attempts: 10,
-            keep_deliveries_ms: 1,
-        };
-        for url in [
-            "http://127.0.0.1:9000/hook",
-            "http://localhost:9000/hook",
-            "http://[::1]/",
-            "http://0x7f.1/",
-        ] {
-            let refusal = check(&input_to(url), &settings).unwrap_err();
-            assert_eq!(refusal.code(), "blocked_address", "{url}");
-            assert!(refusal.message().contains("--allow-target"), "{url}");
-        }
-        assert!(check(&input_to("https://example.com/hook"), &settings).is_ok());
-        settings.allowed_targets = vec!["127.0.0.0/8".parse().unwrap()];
-        assert!(check(&input_to("http://localhost:9000/hook"), &settings).is_ok());
-        settings.requires_https = true;
-        let refusal = check(&input_to("http://example.com/hook"), &settings).unwrap_err();
-        assert_eq!(refusal.code(), "insecure_url");
-        assert!(refusal.message().contains("--require-https"));
-        assert!(check(&input_to("https://example.com/hook"), &settings).is_ok());
-    }
-
-    #[test]
-    fn what_was_seen_is_chosen_and_the_rest_is_written() {
-        let seen = vec![EventTypeRow {
-            name: "Post Created".to_owned(),
-            events: 3,
-            last_seen_at_ms: 0,
-        }];
-        let events = ["Post Created", "tour.*", "*", ""].map(str::to_owned);
-        let (choices, written, _) = arrange(seen, &events);
-        assert!(choices[0].is_chosen);
-        assert_eq!(written, ["tour.*", "", ""]);
+        Err(error) => refuse(&visitor, Some(&known), draft, error).await,
     }
 }

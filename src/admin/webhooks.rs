@@ -1,19 +1,19 @@
-//! Webhooks: the list, one of them with its event history, and what pauses, wakes or ends it.
+//! Webhooks: the list, and what pauses, wakes or ends one of them.
 
 use super::answer::{Page, ok, page, see_other};
-use super::deliveries::DeliveryLine;
 use super::flash::{self, Flash, Said};
-use super::format::bounded_number;
+use super::format::{bounded_number, number};
 use super::forms::{Form, Refusals};
 use super::overview::share;
 use super::session::Visitor;
-use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
+use super::view::{Section, Shell, State, When};
 use super::webhook_form::webhook_id;
+use super::webhook_page;
 use crate::access::Role;
 use crate::error::{Error, Result};
-use crate::id::DeliveryId;
 use crate::manage::{self, Held};
-use crate::store::history::{self, COUNT_LIMIT, DeliveryFilter, RecentOutcomes, Waiting};
+use crate::store::health::{self, Health};
+use crate::store::history::{self, COUNT_LIMIT, RecentOutcomes, Waiting};
 use crate::store::webhooks::{self, WebhookRow};
 use crate::webhook::{Webhook, WebhookState};
 use actix_web::web;
@@ -31,17 +31,43 @@ struct Row {
     patterns: Vec<String>,
     more: usize,
     state: State,
+    is_active: bool,
+    why: Option<String>,
     success: String,
     waiting: String,
+    next: Option<When>,
     last: Option<When>,
 }
 
+/// Why a row is in its state, in a few words; its page says more.
+fn why(state: WebhookState, reason: Option<String>, failing: Option<Health>) -> Option<String> {
+    match (state, failing) {
+        (WebhookState::Disabled, _) => reason,
+        (WebhookState::Active, Some(failing)) => Some(match failing.failures {
+            1 => "1 attempt failed".to_owned(),
+            n => format!("{} attempts in a row failed", number(n.into())),
+        }),
+        _ => None,
+    }
+}
+
+/// What is read of a webhook for its row.
+struct Found {
+    webhook: WebhookRow,
+    failing: Option<Health>,
+    outcomes: RecentOutcomes,
+    waiting: Waiting,
+}
+
 impl Row {
-    fn new(
-        (webhook, outcomes, waiting): (WebhookRow, RecentOutcomes, Waiting),
-        base: &str,
-        now_ms: i64,
-    ) -> Self {
+    fn new(found: Found, base: &str, now_ms: i64) -> Self {
+        let Found {
+            webhook,
+            failing,
+            outcomes,
+            waiting,
+        } = found;
+        let reason = webhook.state_reason;
         let Webhook {
             id,
             state,
@@ -58,9 +84,12 @@ impl Row {
                 .take(SHOWN_PATTERNS)
                 .map(ToString::to_string)
                 .collect(),
-            state: State::of_webhook(state),
+            state: webhook_page::standing(state, failing.as_ref()),
+            is_active: state == WebhookState::Active,
+            why: why(state, reason, failing),
             success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
             waiting: bounded_number(waiting.pending + waiting.held, COUNT_LIMIT),
+            next: waiting.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
             last: outcomes.last_attempt_at_ms.map(|at| When::new(at, now_ms)),
         }
     }
@@ -85,9 +114,13 @@ pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
                 .into_iter()
                 .take(MAX_WEBHOOKS)
                 .map(|webhook| {
-                    let outcomes = history::recent_outcomes(connection, webhook.webhook.id)?;
-                    let waiting = history::waiting(connection, webhook.webhook.id)?;
-                    Ok((webhook, outcomes, waiting))
+                    let id = webhook.webhook.id;
+                    Ok(Found {
+                        failing: health::of(connection, id)?,
+                        outcomes: history::recent_outcomes(connection, id)?,
+                        waiting: history::waiting(connection, id)?,
+                        webhook,
+                    })
                 })
                 .collect::<Result<Vec<_>>>()
         })
@@ -99,85 +132,6 @@ pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
             .into_iter()
             .map(|found| Row::new(found, &base, now_ms))
             .collect(),
-        may_change: visitor.is_at_least(Role::Member),
-    })
-}
-
-#[derive(Template)]
-#[template(path = "webhook.html")]
-struct Show {
-    shell: Shell,
-    id: String,
-    href: String,
-    name: String,
-    url: String,
-    format: &'static str,
-    patterns: Vec<String>,
-    state: State,
-    reason: Option<String>,
-    is_active: bool,
-    created: When,
-    updated: When,
-    success: String,
-    pending: String,
-    held: String,
-    next_attempt: Option<When>,
-    history: Vec<DeliveryLine>,
-    is_first: bool,
-    next: Option<String>,
-    may_change: bool,
-}
-
-/// One webhook and its event history.
-pub(super) async fn show(
-    visitor: Visitor,
-    path: web::Path<(String, String)>,
-    cursor: web::Query<Cursor>,
-    flash: web::Query<Flash>,
-) -> Page {
-    let (workspace, id) = (visitor.membership.workspace, webhook_id(&path.1)?);
-    let before: Option<DeliveryId> = cursor.before();
-    let vault = visitor.desk().vault.clone();
-    let (row, outcomes, waiting, mut rows) = visitor
-        .desk()
-        .read(move |connection| {
-            let filter = DeliveryFilter::Webhook(id);
-            Ok((
-                webhooks::get(connection, &vault, workspace, id)?,
-                history::recent_outcomes(connection, id)?,
-                history::waiting(connection, id)?,
-                history::page(connection, workspace, filter, before, PAGE_ROWS + 1)?,
-            ))
-        })
-        .await?;
-    let next = cut_page(&mut rows, |row| row.id.to_string());
-    let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
-    let Webhook {
-        state, settings, ..
-    } = row.webhook;
-    ok(&Show {
-        shell: Shell::new(&visitor, Section::Webhooks, &settings.name, &flash),
-        id: id.to_string(),
-        href: format!("{base}/webhooks/{id}"),
-        name: settings.name.into(),
-        url: settings.url.into(),
-        format: settings.format.as_str(),
-        patterns: settings.patterns.iter().map(ToString::to_string).collect(),
-        state: State::of_webhook(state),
-        reason: row.state_reason,
-        is_active: state == WebhookState::Active,
-        created: When::new(row.created_at_ms, now_ms),
-        updated: When::new(row.updated_at_ms, now_ms),
-        success: share(outcomes.succeeded, outcomes.failed + outcomes.retrying),
-        pending: bounded_number(waiting.pending, COUNT_LIMIT),
-        held: bounded_number(waiting.held, COUNT_LIMIT),
-        next_attempt: waiting.next_attempt_at_ms.map(|at| When::due(at, now_ms)),
-        history: rows
-            .into_iter()
-            .map(|row| DeliveryLine::new(row, &base, now_ms))
-            .collect(),
-        is_first: before.is_none(),
-        next,
         may_change: visitor.is_at_least(Role::Member),
     })
 }

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::id::{IdGenerator, NODE_MAX};
 use crate::manage::Actor;
 use crate::secret::Vault;
+use crate::store::catalog::Catalog;
 use crate::store::{self, Files};
 use crate::time::now_ms;
 use rusqlite::Connection;
@@ -21,11 +22,13 @@ pub(super) fn change<T>(
     let mut connection = files.open_beside()?;
     let transaction = store::begin(&mut connection)?;
     let ids = command_ids(&transaction)?;
+    let catalog = Catalog::of_webhooks(&transaction, files.vault())?;
     let actor = Actor {
         user: None,
         address: None,
         now_ms: now_ms(),
         ids: &ids,
+        catalog: &catalog,
     };
     let outcome = work(&transaction, &actor, files.vault())?;
     transaction.commit()?;

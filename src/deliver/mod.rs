@@ -7,6 +7,7 @@ mod answer;
 pub mod attempt;
 mod backlog;
 mod books;
+pub mod check;
 pub mod connect;
 pub mod connections;
 mod dispatcher;
@@ -24,6 +25,7 @@ mod tasks;
 mod timers;
 
 pub use request::AttemptRequests;
+pub use restraint::BREAKER_FAILURES;
 
 use crate::followers::FreshDeliveries;
 use attempt::Tools;

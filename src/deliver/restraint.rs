@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// After so many automatic attempts in a row that failed, a receiver is probed with one delivery at a time:
 /// more than one volley of the eight that are on their way at once.
-pub(super) const BREAKER_FAILURES: u32 = 10;
+pub const BREAKER_FAILURES: u32 = 10;
 /// How long after the failures the first probe is made; each next one after twice that time, …
 const FIRST_GAP: Duration = Duration::from_secs(1);
 /// … but after no more than this. Each is moved by up to a fifth either way.

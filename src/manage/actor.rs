@@ -1,9 +1,11 @@
-//! Who changes something, and the audit entry that every change leaves.
+//! Who changes something, the audit entry that every change leaves, and the message that webhooks get of it.
 
+use super::notices;
 use crate::error::Result;
 use crate::id::{IdGenerator, UserId, WorkspaceId};
 use crate::store;
 use crate::store::access::AuditEntry;
+use crate::store::catalog::Catalog;
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -18,9 +20,16 @@ pub struct Actor<'a> {
     pub now_ms: i64,
     /// Makes the ids.
     pub ids: &'a IdGenerator,
+    /// Which webhooks there were before the change; those that want to hear of it are told.
+    pub catalog: &'a Catalog,
 }
 
 impl Actor<'_> {
+    /// Leaves the audit entry of a change, and a message of it for the webhooks that want one, in the change's
+    /// own transaction.
+    ///
+    /// # Errors
+    /// When the file refuses.
     pub(super) fn note(
         &self,
         connection: &Connection,
@@ -30,19 +39,18 @@ impl Actor<'_> {
         before: Option<Value>,
         after: Option<Value>,
     ) -> Result<()> {
-        store::access::insert_audit(
-            connection,
-            &AuditEntry {
-                id: self.ids.next(self.now_ms),
-                workspace,
-                user: self.user,
-                action,
-                target,
-                before,
-                after,
-                address: self.address,
-                at_ms: self.now_ms,
-            },
-        )
+        let entry = AuditEntry {
+            id: self.ids.next(self.now_ms),
+            workspace,
+            user: self.user,
+            action,
+            target,
+            before,
+            after,
+            address: self.address,
+            at_ms: self.now_ms,
+        };
+        store::access::insert_audit(connection, &entry)?;
+        notices::announce(connection, self.catalog, self.ids, &entry)
     }
 }

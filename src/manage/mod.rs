@@ -1,10 +1,12 @@
 //! MANAGE: every change that a person makes, once for the pages and the command line. Each function
-//! checks, writes and leaves its audit entry inside the caller's transaction. Knows no HTTP.
+//! checks, writes, leaves its audit entry and tells the webhooks that want to know, inside the caller's
+//! transaction. Knows no HTTP.
 
 mod actor;
 mod deliveries;
 mod event_types;
 mod expunge;
+mod notices;
 mod people;
 mod profiles;
 mod replays;
@@ -30,5 +32,5 @@ pub use senders::{
 pub use testing::{TEST_TYPE, test_webhook};
 pub use webhooks::{
     CreatedWebhook, Held, activate_webhook, create_webhook, delete_webhook, edit_webhook,
-    pause_webhook,
+    end_overlap, note_reveal, pause_webhook, rotate_key,
 };

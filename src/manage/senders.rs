@@ -145,8 +145,9 @@ pub fn set_stripe_secret(
     let sealed = vault.seal(id.as_i64(), secret.as_bytes())?;
     sources::set_stripe_secret(connection, workspace, id, &sealed)?;
     // Only whether there was one before: what it is stays a secret here too.
-    let before = Some(json!({"stripe_secret": source.has_stripe_secret}));
-    let after = Some(json!({"stripe_secret": true}));
+    let name = source.about.name;
+    let before = Some(json!({"name": name, "stripe_secret": source.has_stripe_secret}));
+    let after = Some(json!({"name": name, "stripe_secret": true}));
     actor.note(
         connection,
         Some(workspace),
@@ -169,17 +170,18 @@ pub fn rotate_identity_secret(
     workspace: WorkspaceId,
     id: SourceId,
 ) -> Result<String> {
-    sources::get(connection, workspace, id)?;
+    let name = sources::get(connection, workspace, id)?.about.name;
     let secret = secret::random_token()?;
     let sealed = vault.seal(id.as_i64(), secret.as_bytes())?;
     sources::set_identity_secret(connection, workspace, id, &sealed)?;
+    // That it was changed is all that may be kept of it.
     actor.note(
         connection,
         Some(workspace),
         "source.identity_secret_rotated",
         id.to_string(),
-        None,
-        None,
+        Some(json!({"name": name})),
+        Some(json!({"name": name})),
     )?;
     Ok(secret)
 }

@@ -1,13 +1,17 @@
 //! Webhooks, and what becomes of what they are owed.
 
 use super::actor::Actor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{WebhookId, WorkspaceId};
 use crate::secret::{Vault, WebhookSecret};
 use crate::store::{deliveries, health, webhooks};
-use crate::webhook::{Signing, SigningKey, Webhook, WebhookInput, WebhookSettings, WebhookState};
+use crate::time::rfc3339;
+use crate::webhook::{
+    RetiredKey, Signing, SigningKey, Webhook, WebhookInput, WebhookSettings, WebhookState,
+};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// A webhook that was just made.
 #[derive(Debug)]
@@ -101,6 +105,92 @@ fn audited(settings: &WebhookSettings) -> Value {
         "rate": settings.rate,
         "ordered": shown.is_ordered,
     })
+}
+
+/// Signs with a new key from now on, and with the one before as well for as long as `overlap` says; one that
+/// was replaced earlier signs no more. Says what the receiver verifies with now.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn rotate_key(
+    connection: &Connection,
+    actor: &Actor<'_>,
+    vault: &Vault,
+    workspace: WorkspaceId,
+    id: WebhookId,
+    signing: Signing,
+    overlap: Duration,
+) -> Result<String> {
+    let before = webhooks::get(connection, vault, workspace, id)?.webhook;
+    let key = SigningKey {
+        signing,
+        secret: WebhookSecret::generate()?,
+    };
+    let overlap_ms = i64::try_from(overlap.as_millis()).map_err(Error::internal)?;
+    let retired = (overlap_ms > 0).then(|| RetiredKey {
+        key: before.key.clone(),
+        until_ms: actor.now_ms.saturating_add(overlap_ms),
+    });
+    let now_ms = actor.now_ms;
+    webhooks::set_key(connection, vault, &before, &key, retired.as_ref(), now_ms)?;
+    let until = retired.map(|retired| rfc3339(retired.until_ms));
+    actor.note(
+        connection,
+        Some(workspace),
+        "webhook.key_rotated",
+        id.to_string(),
+        Some(json!({"signing": before.key.signing.as_str()})),
+        Some(json!({"signing": signing.as_str(), "key_before_signs_until": until})),
+    )?;
+    key.reveal()
+}
+
+/// Signs with the newest key alone from now on. Where that is so already, nothing changes.
+///
+/// # Errors
+/// [`crate::error::Kind::NotFound`].
+pub fn end_overlap(
+    connection: &Connection,
+    actor: &Actor<'_>,
+    vault: &Vault,
+    workspace: WorkspaceId,
+    id: WebhookId,
+) -> Result<()> {
+    let webhook = webhooks::get(connection, vault, workspace, id)?.webhook;
+    let Some(retired) = &webhook.retired_key else {
+        return Ok(());
+    };
+    let now_ms = actor.now_ms;
+    webhooks::set_key(connection, vault, &webhook, &webhook.key, None, now_ms)?;
+    let before = json!({"key_before_signs_until": rfc3339(retired.until_ms)});
+    actor.note(
+        connection,
+        Some(workspace),
+        "webhook.overlap_ended",
+        id.to_string(),
+        Some(before),
+        None,
+    )
+}
+
+/// Notes that a person was shown what a webhook signs with.
+///
+/// # Errors
+/// When the file refuses.
+pub fn note_reveal(
+    connection: &Connection,
+    actor: &Actor<'_>,
+    workspace: WorkspaceId,
+    id: WebhookId,
+) -> Result<()> {
+    actor.note(
+        connection,
+        Some(workspace),
+        "webhook.secret_revealed",
+        id.to_string(),
+        None,
+        None,
+    )
 }
 
 /// Pauses a webhook: what it is owed is held. Says how much that was.

@@ -3,13 +3,17 @@
 //! the place that it reaches: so each event is projected exactly once, in order, whatever crashes.
 
 mod gather;
+mod herald;
+mod news;
 mod pace;
+mod portrait;
 mod resolve;
 mod seen;
 #[cfg(test)]
 mod tests;
 mod usage;
 mod window;
+mod wishes;
 
 pub use gather::WindowLimits;
 pub use pace::{PaceLimits, ProjectorStatus};
@@ -23,6 +27,7 @@ use crate::store::merges;
 use crate::store::projection::{self, Place};
 use crate::store::writer::Writer;
 use crate::time::now_ms;
+use herald::Herald;
 use pace::{LagAlarm, LagNews};
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -203,22 +208,26 @@ impl Projector {
         let next = window.after(place, &chunk);
         let written = Arc::clone(&window);
         let (catalog, ids) = (self.catalog.clone(), Arc::clone(&self.ids));
-        let (began, due) = self.writer.alone_blocking(move |connection| {
+        let (began, told) = self.writer.alone_blocking(move |connection| {
             let began = Instant::now();
+            let (catalog, now_ms) = (catalog.current(), now_ms());
             projection::advance(connection, place, next)?;
-            written.write(connection, place.segment(), &chunk)?;
-            let mut due = Vec::new();
+            let mut herald = Herald::new(connection, &catalog, &ids, now_ms);
+            written.write(connection, &mut herald, place.segment(), &chunk)?;
+            let mut told = herald.told();
             if next.open.is_none() {
-                let (catalog, now_ms) = (catalog.current(), now_ms());
                 for (workspace, month) in written.months() {
                     let at = (month, now_ms);
-                    due.extend(usage::announce(connection, &catalog, &ids, workspace, at)?);
+                    told.add(usage::announce(connection, &catalog, &ids, workspace, at)?);
                 }
             }
-            Ok((began, due))
+            Ok((began, told))
         })?;
         let held = began.elapsed();
-        self.followers.tell_of_due(&due);
+        self.followers.tell_of_due(&told.due);
+        if told.is_more {
+            self.followers.tell_of_more();
+        }
         if next.open.is_some() {
             let place = next;
             self.open = Some(Open { window, place });

@@ -1,6 +1,8 @@
 //! What events add to one profile: counted, its traits merged, its stages. Data and rules of a window's
 //! gathering; who the profile is and where it is written are not its business.
 
+use super::herald::Herald;
+use super::news::News;
 use crate::billing::BillingChange;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, Verification};
@@ -8,7 +10,7 @@ use crate::funnel::Stage;
 use crate::id::{EventId, FunnelId, ProfileId, WorkspaceId};
 use crate::identity::ProfileKind;
 use crate::profile::TraitChanges;
-use crate::store::billing;
+use crate::store::billing::{self, Standing};
 use crate::store::people::{self, Activity, Advance, Scribe};
 
 /// An event of a window, as far as its profiles are changed by it.
@@ -49,6 +51,8 @@ pub(super) struct Says {
 pub(super) struct Seen {
     activity: Activity,
     traits: TraitChanges<EventId>,
+    /// The last event that brought any.
+    traits_by: Option<EventId>,
     /// What leads on, in the log's order.
     marks: Vec<Mark>,
 }
@@ -66,6 +70,7 @@ impl Seen {
         Self {
             activity: Activity::once(happening.occurred_at_ms, happening.month),
             traits: TraitChanges::default(),
+            traits_by: None,
             marks: Vec::new(),
         }
     }
@@ -110,18 +115,14 @@ impl Seen {
             let mark = Mark::Billing(happening.id, at_ms, billing.clone());
             self.marks.push(mark);
         }
-        match &happening.traits {
-            Some(traits) if says.traits => self
-                .traits
-                .merge(
-                    traits,
-                    happening.replace_traits,
-                    happening.verification != Verification::Unverified,
-                    happening.id,
-                )
-                .map_err(Error::internal),
-            _ => Ok(()),
-        }
+        let Some(traits) = happening.traits.as_ref().filter(|_| says.traits) else {
+            return Ok(());
+        };
+        self.traits_by = Some(happening.id);
+        let is_verified = happening.verification != Verification::Unverified;
+        self.traits
+            .merge(traits, happening.replace_traits, is_verified, happening.id)
+            .map_err(Error::internal)
     }
 
     /// When the one event happened and in which month it was received, if it is one, and no more is to be
@@ -143,28 +144,47 @@ impl Seen {
     pub(super) fn write(
         &self,
         scribe: &mut Scribe<'_>,
-        workspace: WorkspaceId,
-        profile: ProfileId,
-        kind: ProfileKind,
+        herald: &mut Herald<'_>,
+        news: &mut News,
+        (workspace, kind, profile): (WorkspaceId, ProfileKind, ProfileId),
     ) -> Result<()> {
         scribe.add_activity(workspace, profile, kind, &self.activity)?;
         let connection = scribe.connection();
+        news.before_traits(connection, &self.traits, self.traits_by)?;
         people::change_traits(connection, profile, &self.traits)?;
+        let advance = |herald: &mut Herald<'_>, news: &mut News, advance: &Advance| {
+            let from = people::advance(connection, profile, kind, advance)?;
+            news.advanced(herald, from, advance)
+        };
         for mark in &self.marks {
             match mark {
-                Mark::Advance(advance) => people::advance(connection, profile, kind, advance)?,
+                Mark::Advance(mark) => advance(herald, news, mark)?,
                 Mark::Billing(event, at_ms, said) => {
+                    let watched = match &said.change {
+                        BillingChange::Subscription(said) if news.wishes().subscription_changed => {
+                            Some(&*said.subscription.id)
+                        }
+                        _ => None,
+                    };
+                    let look = || -> Result<Option<Standing>> {
+                        let look = |id| billing::standing(connection, workspace, profile, id);
+                        watched.map(look).transpose()
+                    };
+                    let before = look()?;
                     let follows =
                         billing::apply(connection, workspace, profile, *event, &said.change)?;
+                    if let Some((before, after)) = before.zip(look()?) {
+                        news.subscription_said(herald, before, after, *event)?;
+                    }
                     let Some(stage) = follows.stage else { continue };
                     for funnel in &said.funnels {
-                        let advance = Advance {
+                        let mark = Advance {
                             funnel: *funnel,
                             stage,
                             event: *event,
                             at_ms: *at_ms,
                         };
-                        people::advance(connection, profile, kind, &advance)?;
+                        advance(herald, news, &mark)?;
                     }
                 }
             }

@@ -1,18 +1,23 @@
 //! The projector stepped by hand on real files: any windows, any chunks and a stop after any of them
 //! lead where projecting the events one by one leads.
 
+mod told;
+
 use super::{PaceLimits, ProjectLimits, Projector, Step, WindowLimits};
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
 use crate::followers;
 use crate::funnel::Stage;
-use crate::id::{EventId, FunnelId, IdGenerator, ProfileId, WorkspaceId};
-use crate::store::catalog::CatalogHandle;
+use crate::id::{EventId, FunnelId, IdGenerator, ProfileId, WebhookId, WorkspaceId};
+use crate::manage::{self, Actor};
+use crate::secret::Vault;
+use crate::store::catalog::{Catalog, CatalogHandle};
 use crate::store::funnels;
 use crate::store::journal;
 use crate::store::projection::{self, Place, SEGMENT_ROWS};
 use crate::store::writer::{Writer, WriterLimits};
 use crate::store::{self, Files, Readers, events, profiles, workspaces};
 use crate::time::{month, now_ms};
+use crate::webhook::{Signing, WebhookInput};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +72,8 @@ struct Log {
     ids: Arc<IdGenerator>,
     projector: Projector,
     limits: ProjectLimits,
+    /// Wants to know everything of the first workspace's profiles.
+    webhook: WebhookId,
     /// Of the n-th event.
     events: Vec<EventId>,
     _folder: tempfile::TempDir,
@@ -80,6 +87,7 @@ impl Log {
         // Nothing here is killed but in the test's own mind, so nothing needs to be on the disk.
         connection.pragma_update(None, "synchronous", 0).unwrap();
         make_workspaces(&connection);
+        let webhook = make_webhook(&connection, files.vault());
         let (catalog, _) = CatalogHandle::open(&connection, files.vault()).unwrap();
         let readers = files.readers().unwrap();
         let ids = Arc::new(store::id_generator(&connection, 0).unwrap());
@@ -104,6 +112,7 @@ impl Log {
             ids,
             projector,
             limits,
+            webhook,
             events: Vec::new(),
             _folder: folder,
         }
@@ -322,6 +331,27 @@ fn make_workspaces(connection: &Connection) {
     }
 }
 
+/// The first workspace's webhook, which wants everything that there is to say of profiles.
+fn make_webhook(connection: &Connection, vault: &Vault) -> WebhookId {
+    let ids = store::id_generator(connection, 0).unwrap();
+    let actor = Actor {
+        user: None,
+        address: None,
+        now_ms: BEGAN_MS,
+        ids: &ids,
+        catalog: &Catalog::default(),
+    };
+    let input = WebhookInput {
+        name: "Profiles".to_owned(),
+        url: "https://example.com/".to_owned(),
+        events: vec!["profile.*".to_owned()],
+        ..WebhookInput::default()
+    };
+    let workspace = WorkspaceId::from_i64(WORKSPACE_IDS[0]);
+    let made = manage::create_webhook(connection, &actor, vault, workspace, &input, Signing::Hmac);
+    made.unwrap().id
+}
+
 fn event(made: &Made, received_at_ms: i64) -> Event {
     let id = |number: u8, prefix: &str| {
         let text = if number == 0 {
@@ -474,6 +504,7 @@ proptest! {
                 log.restart();
             }
         }
+        log.assert_told();
         prop_assert_eq!(log.projected(), one_by_one(&made));
     }
 }

@@ -3,8 +3,11 @@
 //! window; where it begins and what has been written of it is its caller's.
 
 use super::gather::{Gathered, HOUR_MS, Member, Resolved, WindowLimits};
+use super::herald::Herald;
+use super::news::News;
 use super::resolve::{Named, Node, Profiles, Step};
 use super::seen::Seen;
+use super::wishes::Wishing;
 use crate::error::Result;
 use crate::id::{EventId, IdGenerator, ProfileId, WorkspaceId};
 use crate::store::catalog::Catalog;
@@ -15,6 +18,10 @@ use crate::store::projection::{self, Count, OpenWindow, Place, TimelineEntry};
 use crate::time::month;
 use rusqlite::Connection;
 use std::ops::{ControlFlow, Range};
+
+/// Rows that are written with a profile of which webhooks may be told, about: messages and deliveries, and what
+/// is looked up for them.
+const NEWS_ROWS: usize = 6;
 
 /// A stretch of the log as what it changes. Sorted throughout, so that writes fall where the last
 /// one did.
@@ -136,7 +143,7 @@ pub(super) fn read(
         .event_types
         .sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     window.usage.sort_unstable();
-    window.find_wholes();
+    window.find_wholes(&mut Wishing::new(catalog));
     Ok(Some(window))
 }
 
@@ -172,7 +179,7 @@ fn entries(profiles: &Profiles<Seen>, named: Vec<(usize, EventId)>) -> Vec<Entry
 impl Window {
     /// Whoever changes in a window has a timeline row in it: an event changes only whom it is about, and
     /// what becomes a part of that.
-    fn find_wholes(&mut self) {
+    fn find_wholes(&mut self, wishing: &mut Wishing<'_>) {
         let roots = 0..self.profiles.nodes.len();
         let roots = roots.filter(|node| self.profiles.root(*node) == *node);
         let mut wholes: Vec<Whole> = roots
@@ -180,7 +187,7 @@ impl Window {
                 profile: self.profiles.nodes[node].profile,
                 node,
                 first_entry: 0,
-                rows: self.rows(node),
+                rows: self.rows(node, wishing),
                 has_merges: self.has_merges(node),
                 plain: self.profiles.nodes[node].plain(),
             })
@@ -206,14 +213,16 @@ impl Window {
         steps.any(|step| matches!(step, Step::Merged { .. }))
     }
 
-    fn rows(&self, node: usize) -> usize {
+    fn rows(&self, node: usize, wishing: &mut Wishing<'_>) -> usize {
         let node = &self.profiles.nodes[node];
+        let is_told = node.plain().is_none() && wishing.of(node.workspace).any();
+        let news = if is_told { NEWS_ROWS } else { 0 };
         let steps = node.steps.iter().map(|step| match step {
             Step::Seen(seen) => seen.rows(),
             // A journal's row, and what is counted anew.
-            Step::Merged { node, .. } => 8 + self.rows(*node),
+            Step::Merged { node, .. } => 8 + self.rows(*node, wishing),
         });
-        steps.sum::<usize>() + node.attached.len()
+        steps.sum::<usize>() + node.attached.len() + news
     }
 
     /// The timeline rows that the transaction after `place` writes: about `limit`, and fewer where
@@ -268,6 +277,7 @@ impl Window {
     pub(super) fn write(
         &self,
         connection: &Connection,
+        herald: &mut Herald<'_>,
         segment: i64,
         chunk: &Range<usize>,
     ) -> Result<()> {
@@ -281,7 +291,7 @@ impl Window {
                 None => false,
             };
             if !is_written {
-                self.write_node(&mut scribe, whole.node)?;
+                self.write_node(&mut scribe, herald, whole.node)?;
             }
             self.write_members(connection, whole.profile)?;
         }
@@ -323,7 +333,12 @@ impl Window {
     }
 
     /// What happened to a profile, one after the other, as if each event had been projected by itself.
-    fn write_node(&self, scribe: &mut Scribe<'_>, node: usize) -> Result<()> {
+    fn write_node(
+        &self,
+        scribe: &mut Scribe<'_>,
+        herald: &mut Herald<'_>,
+        node: usize,
+    ) -> Result<()> {
         let connection = scribe.connection();
         let node = &self.profiles.nodes[node];
         let Node {
@@ -338,16 +353,24 @@ impl Window {
         for (key, event) in &node.attached {
             scribe.attach(profile, &self.profiles.keys[*key], *event)?;
         }
+        let created_by = node.attached.first().filter(|_| node.is_new);
+        let subject = (workspace, kind, profile);
+        let mut news = News::new(herald, subject, created_by.map(|(_, event)| *event));
         for step in &node.steps {
             match step {
-                Step::Seen(seen) => seen.write(scribe, workspace, profile, kind)?,
+                Step::Seen(seen) => seen.write(scribe, herald, &mut news, subject)?,
                 Step::Merged { node: other, named } => {
-                    self.write_node(scribe, *other)?;
+                    self.write_node(scribe, herald, *other)?;
                     let other = self.profiles.nodes[*other].profile;
-                    merges::merge(connection, &self.naming(profile, named), other, kind)?;
+                    let naming = self.naming(profile, named);
+                    let stages = news.stages(connection)?;
+                    merges::merge(connection, &naming, other, kind)?;
+                    news.merged(herald, other, (naming.key, naming.event), &stages)?;
                 }
             }
         }
+        let key = |(key, event): &(usize, EventId)| (&self.profiles.keys[*key], *event);
+        news.finish(herald, node.attached.iter().map(key))?;
         for named in &node.apart {
             merges::keep_apart(connection, &self.naming(profile, named))?;
         }

@@ -1,7 +1,7 @@
 //! Subscriptions and payments: written by the projector in the log's order, read by pages. Every write
 //! may happen again for the same event and changes nothing then. What a change means is `billing`'s.
 
-use super::word;
+use super::{profiles, word};
 use crate::billing::{
     self, BillingChange, Bucket, Consequence, Interval, Invoice, Phase, Plan, Price,
     SaidSubscription, Stamp, Status, Subscription, SubscriptionState, Terms,
@@ -288,6 +288,42 @@ pub fn subscription(
         .prepare_cached(&sql)?
         .query_row(params![workspace, id], subscription_row)
         .optional()?)
+}
+
+/// Where a subscription stands, and its customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whose it is: of a profile that was merged, the other one.
+    pub profile: ProfileId,
+    /// As it was last said to stand; `None` where nothing was said of it.
+    pub subscription: Option<Subscription>,
+    /// What sort of customer the profile is, by all of its subscriptions.
+    pub bucket: Option<Bucket>,
+}
+
+/// Where a subscription stands, by the provider's id; one that is not known would be `profile`'s.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn standing(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    profile: ProfileId,
+    id: &str,
+) -> Result<Standing> {
+    let kept = subscription(connection, workspace, id)?;
+    let holder = kept.as_ref().map_or(profile, |kept| kept.profile);
+    let profile = profiles::whole(connection, workspace, holder)?.unwrap_or(holder);
+    let mut states = Vec::new();
+    for part in profiles::parts(connection, profile)? {
+        let kept = subscriptions(connection, part)?;
+        states.extend(kept.into_iter().map(|kept| kept.state));
+    }
+    Ok(Standing {
+        profile,
+        subscription: kept.map(|kept| kept.state.subscription),
+        bucket: billing::bucket(&states),
+    })
 }
 
 /// The subscriptions whose rows belong to a profile, those that changed last first.

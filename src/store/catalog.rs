@@ -97,13 +97,7 @@ impl Catalog {
             }
         }
         for webhook in webhooks::all(connection, vault)? {
-            let webhook = Arc::new(webhook);
-            catalog
-                .webhooks_by_workspace
-                .entry(webhook.workspace)
-                .or_default()
-                .push(Arc::clone(&webhook));
-            catalog.webhooks.insert(webhook.id, webhook);
+            catalog.add_webhook(Arc::new(webhook));
         }
         let mut statement = connection.prepare_cached(
             "SELECT f.workspace_id, f.id, r.event_type, r.stage FROM funnel f JOIN funnel_rule r ON r.funnel_id = f.id",
@@ -143,6 +137,35 @@ impl Catalog {
             }
         }
         Ok(catalog)
+    }
+
+    /// Reads the webhooks alone: what a command needs to say what it changed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of_webhooks(connection: &Connection, vault: &Vault) -> Result<Self> {
+        let mut catalog = Self::default();
+        for webhook in webhooks::all(connection, vault)? {
+            catalog.add_webhook(Arc::new(webhook));
+        }
+        Ok(catalog)
+    }
+
+    /// The webhooks of one workspace without one of them, and nothing else.
+    #[must_use]
+    pub fn webhooks_but(&self, workspace: WorkspaceId, left_out: Option<WebhookId>) -> Self {
+        let mut catalog = Self::default();
+        let others = self.webhooks_of(workspace).iter();
+        for webhook in others.filter(|webhook| Some(webhook.id) != left_out) {
+            catalog.add_webhook(Arc::clone(webhook));
+        }
+        catalog
+    }
+
+    fn add_webhook(&mut self, webhook: Arc<Webhook>) {
+        let of_workspace = self.webhooks_by_workspace.entry(webhook.workspace);
+        of_workspace.or_default().push(Arc::clone(&webhook));
+        self.webhooks.insert(webhook.id, webhook);
     }
 
     /// The working key with this hash.
@@ -285,10 +308,16 @@ impl CatalogHandle {
     /// Makes a snapshot the current one.
     pub fn publish(&self, catalog: Arc<Catalog>) {
         self.current.store(catalog);
+        self.tell();
+    }
+
+    /// Says that a change was committed of which webhooks may be told, whether or not it changed the catalog.
+    pub fn tell(&self) {
         self.changed.notify_one();
     }
 
-    /// Returns when a snapshot was published since the last call. For one listener, the dispatcher.
+    /// Returns when a snapshot was published, or [`CatalogHandle::tell`] called, since the last call. For one
+    /// listener, the dispatcher.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

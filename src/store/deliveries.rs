@@ -3,7 +3,7 @@
 use super::word;
 use crate::delivery::{DeliveryState, Origin, Standing};
 use crate::error::Result;
-use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
+use crate::id::{DeliveryId, EventId, MessageId, NODE_MASK, WebhookId, WorkspaceId};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -295,16 +295,19 @@ pub struct Unlisted {
 }
 
 /// The next deliveries, at most `limit`, that were not looked at for the due lists; `None` when there
-/// is none.
+/// is none. Only those that the server made: their ids are in the order of commits. What people's changes
+/// made is on the lists from the start ([`make_due`]), and a command's ids may run ahead of what the server
+/// is about to commit.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn unlisted(connection: &Connection, limit: usize) -> Result<Option<Unlisted>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, webhook_id, state = 'pending' AND next_attempt_at_ms IS NULL FROM delivery
-         WHERE id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1) ORDER BY id LIMIT ?1",
+         WHERE id > (SELECT cursor_delivery_id FROM dispatcher WHERE id = 1) AND id & ?2 = 0 ORDER BY id LIMIT ?1",
     )?;
-    let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query([most, NODE_MASK])?;
     let (mut last, mut count, mut waiting) = (None, 0, Vec::new());
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
@@ -337,6 +340,24 @@ pub fn list_as_due(connection: &Connection, unlisted: &Unlisted, now_ms: i64) ->
     connection
         .prepare_cached("UPDATE dispatcher SET cursor_delivery_id = ?1 WHERE id = 1")?
         .execute([unlisted.last])?;
+    Ok(())
+}
+
+/// Puts pending deliveries on their webhooks' due lists right when they are made, due at `now_ms`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn make_due(
+    connection: &Connection,
+    ids: impl IntoIterator<Item = DeliveryId>,
+    now_ms: i64,
+) -> Result<()> {
+    let mut list = connection.prepare_cached(
+        "UPDATE delivery SET next_attempt_at_ms = ?2 WHERE id = ?1 AND state = 'pending'",
+    )?;
+    for id in ids {
+        list.execute(params![id, now_ms])?;
+    }
     Ok(())
 }
 

@@ -46,6 +46,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/0010_event_types.sql")),
     M::up(include_str!("../../migrations/0011_sending.sql")),
     M::up(include_str!("../../migrations/0012_replays.sql")),
+    M::up(include_str!("../../migrations/0013_space.sql")),
 ];
 
 /// Where the box's files are, and what it needs to read its secrets.

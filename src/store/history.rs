@@ -255,9 +255,10 @@ fn newest(
 }
 
 /// An event's deliveries stand behind it, up to the first that is another's: they are made together
-/// (`deliveries::insert_delivery`), so that no index is needed to find them. Those of later have one.
+/// (`deliveries::insert_delivery`), so that no index is needed to find them; those of later have one. The number
+/// is [`crate::id::NODE_MASK`]: those of commands may come in between.
 const OF_EVENT: &str = "d.id > ?2 AND d.event_id = ?2 AND d.workspace_id = ?1 AND d.origin IS NULL
-        AND d.id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 ORDER BY id LIMIT 1), 9223372036854775807)";
+        AND d.id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807)";
 
 /// The deliveries of one event that were made with it, oldest first, at most `limit`, and as many of those
 /// that were made later.

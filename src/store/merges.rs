@@ -2,10 +2,10 @@
 //! its stages and its timeline stay under its own number, and the other's are added to. So it can be taken
 //! apart again (wire.md, "Identity"). Called by the projector alone, which is the only one to write profiles.
 
-use super::people::{add_active, add_population, count_move, rank};
+use super::people::{add_active, add_population, count_move, furthest, rank};
 use super::projection::IdentifierKey;
 use crate::error::Result;
-use crate::id::{EventId, FunnelId, MergeId, ProfileId, WorkspaceId};
+use crate::id::{EventId, MergeId, ProfileId, WorkspaceId};
 use crate::identity::{MAX_PARTS, ProfileKind};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -179,16 +179,6 @@ pub fn merge(
         }
     }
     add_population(connection, workspace, kind, -1)
-}
-
-/// How far a profile has come in each funnel, where it has left the first stage.
-fn furthest(connection: &Connection, profile: ProfileId) -> Result<Vec<(FunnelId, i64)>> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT funnel_id, max(rank) FROM stage_reached WHERE profile_id = ?1 GROUP BY funnel_id",
-        )?
-        .query_map([profile], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?)
 }
 
 // TAKEN APART ---------------------------------------------------------------------------------

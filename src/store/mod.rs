@@ -27,6 +27,7 @@ pub mod rejects;
 pub mod replays;
 pub mod retention;
 pub mod sources;
+pub mod space;
 pub mod webhooks;
 pub mod workspaces;
 pub mod writer;

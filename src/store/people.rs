@@ -384,6 +384,21 @@ pub fn change_traits(
     Ok(())
 }
 
+/// The value of a profile's trait, JSON text.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn trait_value(
+    connection: &Connection,
+    profile: ProfileId,
+    name: &str,
+) -> Result<Option<String>> {
+    Ok(connection
+        .prepare_cached("SELECT value FROM trait WHERE profile_id = ?1 AND name = ?2")?
+        .query_row(params![profile, name], |row| row.get(0))
+        .optional()?)
+}
+
 /// Keeps that a person is a member of an account since `event`.
 ///
 /// # Errors
@@ -426,8 +441,21 @@ pub(super) fn rank(connection: &Connection, profile: ProfileId, funnel: FunnelId
         .unwrap_or(Stage::Awareness.rank()))
 }
 
-/// Brings a profile to a stage; nobody goes back (wire.md, "FunnelFizz"). People are counted, accounts are
-/// not: a funnel is the way of people.
+/// How far a profile has come in each funnel, where it has left the first stage.
+pub(super) fn furthest(
+    connection: &Connection,
+    profile: ProfileId,
+) -> Result<Vec<(FunnelId, i64)>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT funnel_id, max(rank) FROM stage_reached WHERE profile_id = ?1 GROUP BY funnel_id",
+        )?
+        .query_map([profile], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+/// Brings a profile to a stage, and says from which; `None` where it was there or further: nobody goes back
+/// (wire.md, "FunnelFizz"). People are counted, accounts are not: a funnel is the way of people.
 ///
 /// # Errors
 /// When the file refuses.
@@ -436,21 +464,31 @@ pub fn advance(
     profile: ProfileId,
     kind: ProfileKind,
     advance: &Advance,
-) -> Result<()> {
+) -> Result<Option<Stage>> {
     let before = rank(connection, profile, advance.funnel)?;
     let after = advance.stage.rank();
     if after <= before {
-        return Ok(());
+        return Ok(None);
     }
     connection
         .prepare_cached(
             "INSERT INTO stage_reached (profile_id, funnel_id, rank, event_id, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![profile, advance.funnel, after, advance.event, advance.at_ms])?;
-    match kind {
-        ProfileKind::Person => count_move(connection, advance.funnel, before, after),
-        ProfileKind::Account => Ok(()),
+    if kind == ProfileKind::Person {
+        count_move(connection, advance.funnel, before, after)?;
     }
+    Ok(Stage::at(before))
+}
+
+/// The stage that a profile has reached in each funnel in which it has left the first one.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn stages(connection: &Connection, profile: ProfileId) -> Result<Vec<(FunnelId, Stage)>> {
+    let furthest = furthest(connection, profile)?;
+    let stage = |(funnel, rank)| Some((funnel, Stage::at(rank)?));
+    Ok(furthest.into_iter().filter_map(stage).collect())
 }
 
 /// Counts a profile that stood at one place at another one. Nobody counts at the first: there is who has

@@ -75,14 +75,19 @@ pub fn take_messages(connection: &Connection, range: Range) -> Result<Option<Bit
         )?
         .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
     let Some(last) = end else { return Ok(None) };
-    // An event's deliveries stand behind its messages, up to the first that is another's; but for those of
-    // later, when somebody sent it again.
+    // An event's deliveries stand behind its messages, up to the first that is another's; a command's, whose ids
+    // are not in the order of commits, part nothing, and those of later, when somebody sent it again, have an
+    // index. What the box itself says has no event, and may be said for long without one between: its deliveries
+    // stand before the next messages but few.
     let taken = connection
         .prepare_cached(
             "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE id > ?1 AND id <= ?2
                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > message.id AND message_id = message.id AND id < coalesce(
-                    (SELECT id FROM delivery WHERE id > message.id AND event_id IS NOT message.event_id ORDER BY id LIMIT 1), 9223372036854775807))
-                AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = message.event_id AND origin IS NOT NULL AND message_id = message.id)
+                    CASE WHEN message.event_id IS NULL
+                    THEN (SELECT m.id FROM message m WHERE m.id > message.id ORDER BY m.id LIMIT 1 OFFSET 15)
+                    ELSE (SELECT id FROM delivery WHERE id > message.id AND event_id IS NOT message.event_id AND id & 4190208 = 0 ORDER BY id LIMIT 1)
+                    END, 9223372036854775807))
+                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = message.event_id AND origin IS NOT NULL AND message_id = message.id)
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;
@@ -101,8 +106,8 @@ pub fn take_events(connection: &Connection, range: Range) -> Result<Option<Bite>
         .prepare_cached(
             "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE id > ?1 AND id <= ?2
                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE id > event.id AND state IN ('pending', 'held') AND id < coalesce(
-                    (SELECT id FROM delivery WHERE id > event.id AND event_id IS NOT event.id ORDER BY id LIMIT 1), 9223372036854775807))
-                AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id AND origin IS NOT NULL AND state IN ('pending', 'held'))
+                    (SELECT id FROM delivery WHERE id > event.id AND event_id IS NOT event.id AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807))
+                 AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = event.id AND origin IS NOT NULL AND state IN ('pending', 'held'))
                 ORDER BY id LIMIT ?3)",
         )?
         .execute(params![range.after, last, BITE_ROWS])?;

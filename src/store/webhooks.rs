@@ -274,7 +274,21 @@ pub fn disable(connection: &Connection, id: WebhookId, reason: &str, now_ms: i64
     Ok(changed == 1)
 }
 
-/// Takes a webhook away. Its history stays readable until retention sweeps it.
+/// Forgets keys that were replaced and whose time is over at `now_ms` (Unix milliseconds): nothing is signed
+/// with them any more.
+///
+/// # Errors
+/// When the file refuses.
+pub fn forget_retired_keys(connection: &Connection, now_ms: i64) -> Result<()> {
+    connection.execute(
+        "UPDATE webhook SET previous_signing = NULL, previous_secret_sealed = NULL, previous_until_ms = NULL
+         WHERE previous_until_ms <= ?1",
+        [now_ms],
+    )?;
+    Ok(())
+}
+
+/// Takes a webhook away, and its secrets at once. Its history stays readable until retention sweeps it.
 ///
 /// # Errors
 /// [`crate::error::Kind::NotFound`] when it is not there, or deleted already.
@@ -285,7 +299,9 @@ pub fn delete(
     now_ms: i64,
 ) -> Result<()> {
     let changed = connection.execute(
-        "UPDATE webhook SET deleted_at_ms = ?3 WHERE workspace_id = ?1 AND id = ?2 AND deleted_at_ms IS NULL",
+        "UPDATE webhook SET deleted_at_ms = ?3, secret_sealed = x'', headers_sealed = NULL, credentials_sealed = NULL,
+            previous_signing = NULL, previous_secret_sealed = NULL, previous_until_ms = NULL
+         WHERE workspace_id = ?1 AND id = ?2 AND deleted_at_ms IS NULL",
         params![workspace, id, now_ms],
     )?;
     found(changed)

@@ -5,6 +5,7 @@ mod filter;
 mod headers;
 mod input;
 mod pattern;
+mod rotation;
 mod settings;
 mod target;
 
@@ -12,6 +13,7 @@ pub use filter::{Filter, MAX_FILTERS};
 pub use headers::{CustomHeader, MAX_HEADERS, is_secret_header};
 pub use input::{KEPT, MAX_CONCURRENCY, MAX_RATE, WebhookInput};
 pub use pattern::{MAX_PATTERNS, Pattern};
+pub use rotation::{DEFAULT_OVERLAP_HOURS, MAX_OVERLAP_HOURS, check_overlap};
 pub use settings::{Format, RetiredKey, Signing, SigningKey, WebhookSettings, WebhookState};
 pub use target::{Credentials, MAX_URL_BYTES, must_be_https};
 

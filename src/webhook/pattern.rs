@@ -9,10 +9,15 @@ pub const MAX_PATTERNS: usize = 100;
 /// A pattern has at most this many characters.
 const MAX_PATTERN_CHARS: usize = 200;
 
+/// Families of which `*` is not a part: a webhook names them to get them. They say who a person is, who pays
+/// and who may do what, which a receiver of everything that apps send was not chosen for; and one event may
+/// cause several of them.
+const ONLY_BY_NAME: [&str; 3] = ["profile.", "customer.", "admin."];
+
 /// Which event types a webhook wants: an exact one, every one, or every one with a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
-    /// `*`
+    /// `*`: all that apps send, and what the box says of itself (`system.`).
     Any,
     /// `tour.*`, kept without its star.
     Prefix(Box<str>),
@@ -24,7 +29,9 @@ impl Pattern {
     /// Whether an event of this type is wanted.
     pub fn matches(&self, event_type: &str) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any => !ONLY_BY_NAME
+                .iter()
+                .any(|family| event_type.starts_with(family)),
             Self::Prefix(prefix) => event_type.starts_with(&**prefix),
             Self::Exact(exact) => event_type == &**exact,
         }
@@ -123,6 +130,16 @@ mod tests {
         assert!(matches("Post Created", "Post Created"));
         assert!(!matches("Post Created", "post created"));
         assert!(matches("*", "anything"));
+        assert!(matches("*", "system.storage_low") && matches("*", "profiles.imported"));
+        for of_people in [
+            "profile.created",
+            "customer.subscription_changed",
+            "admin.member.added",
+        ] {
+            assert!(!matches("*", of_people), "{of_people} is to be named");
+            assert!(matches(of_people, of_people));
+        }
+        assert!(matches("admin.*", "admin.member.added"));
         assert!(matches("tour.*", "tour.completed"));
         assert!(!matches("tour.*", "tour"));
         assert!(!matches("tour.*", "tourist.arrived"));

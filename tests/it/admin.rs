@@ -205,6 +205,15 @@ impl Box {
                 self.path(&format!("{webhook}/activate")),
                 vec![("held", "send")],
             ),
+            (
+                self.path(&format!("{webhook}/secret")),
+                vec![("password", PASSWORD)],
+            ),
+            (
+                self.path(&format!("{webhook}/secret/rotate")),
+                vec![("signing", "hmac"), ("overlap", "24")],
+            ),
+            (self.path(&format!("{webhook}/secret/end-overlap")), vec![]),
             (self.path(&format!("deliveries/{delivery}/retry")), vec![]),
             (
                 self.path("keys"),
@@ -773,6 +782,7 @@ impl Neighbours {
             ("webhooks/{}", webhook, "whk_0000000000001"),
             ("webhooks/{}/edit", webhook, "whk_0000000000001"),
             ("webhooks/{}/activate", webhook, "whk_0000000000001"),
+            ("webhooks/{}/secret", webhook, "whk_0000000000001"),
             ("webhooks/{}/delete", webhook, "whk_0000000000001"),
             ("sources/{}", source, "src_0000000000001"),
             ("sources/{}/rotate", source, "src_0000000000001"),
@@ -1000,12 +1010,25 @@ fn each_role_does_what_it_may_and_no_more() {
         ("event", "*"),
     ];
     let pause = the.path(&format!("webhooks/{}/pause", the.webhook));
+    let secret = the.path(&format!("webhooks/{}/secret", the.webhook));
     let routes: Vec<(Change, &[&str])> = vec![
         (
             (the.path("webhooks"), webhook.to_vec()),
             &["member", "admin", "owner"],
         ),
         ((pause, vec![]), &["member", "admin", "owner"]),
+        (
+            (secret.clone(), vec![("password", PASSWORD)]),
+            &["member", "admin", "owner"],
+        ),
+        (
+            (format!("{secret}/rotate"), vec![]),
+            &["member", "admin", "owner"],
+        ),
+        (
+            (format!("{secret}/end-overlap"), vec![]),
+            &["member", "admin", "owner"],
+        ),
         (
             (
                 the.path("keys"),
@@ -1086,7 +1109,14 @@ fn each_role_does_what_it_may_and_no_more() {
         }
     }
     let viewer = Visitor::signed_in(&the.server, "viewer@example.com");
-    for admins in ["keys", "sources", &format!("sources/{}", the.source)] {
+    for admins in [
+        "keys",
+        "sources",
+        &format!("sources/{}", the.source),
+        "webhooks/new",
+        &format!("webhooks/{}/edit", the.webhook),
+        &format!("webhooks/{}/secret", the.webhook),
+    ] {
         let page = viewer.get(&the.path(admins));
         assert!(
             matches!(page.status, 403 | 404),
@@ -1488,10 +1518,13 @@ fn the_list_of_deliveries_goes_back_page_by_page_over_all_webhooks() {
         the.server
             .track(&the.tenant.key, "u", &format!("Numbered {n:03}"));
     }
+    // Two webhooks fail, and each is told so of the other.
+    let notices = "SELECT count(*) FROM message WHERE type = 'system.webhook_failing'";
+    wait_for_value("the notices of failing", &2, || the.data.number(notices));
     let delete = the.path(&format!("webhooks/{gone}/delete"));
     let text = the.ann().see(&delete).text();
     assert!(
-        text.contains("120 deliveries that it is still owed"),
+        text.contains("121 deliveries that it is still owed"),
         "{text}"
     );
     the.ann().submit(&delete, &[("confirm", "Gone")]);
@@ -1718,6 +1751,7 @@ fn a_secret_is_in_no_page_that_can_be_come_back_to() {
         "webhooks".to_owned(),
         format!("webhooks/{}", made.id),
         format!("webhooks/{}/edit", made.id),
+        format!("webhooks/{}/secret", made.id),
         "keys".to_owned(),
     ] {
         let page = ann.see(&the.path(&path));

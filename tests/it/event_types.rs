@@ -4,7 +4,10 @@
 use crate::support::data::text;
 use crate::support::page::Page;
 use crate::support::server::{identify_body, track_body};
-use crate::support::{Data, Problem, Server, Tenant, Visitor, wait_for_value, wait_until};
+use crate::support::{
+    Data, Problem, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
+};
+use pillarbox::event_type::{FAMILIES, example_data};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = r#"{"type":"object","required":["plan"],"properties":{"plan":{"enum":["free","pro"]},"seats":{"type":"integer"}}}"#;
@@ -583,4 +586,33 @@ fn a_dialect_hears_of_its_own_fields() {
         pointer("/v1/api/events/bulk", &bulk),
         "/1/eventData/plan schema_violation"
     );
+}
+
+#[test]
+fn every_type_that_is_known_beforehand_stands_there_with_what_a_webhook_gets() {
+    let the = Box::new();
+    let page = the.ann.see(&the.list()).text();
+    for family in &FAMILIES {
+        for (name, about) in family.types {
+            assert!(page.contains(&format!("{name} {about}")), "{name}: {page}");
+            assert!(page.contains(&format!("\"type\": \"{name}\"")), "{name}");
+        }
+    }
+    // As the receiver of such a message sees it.
+    let receiver = Receiver::healthy();
+    the.data.webhook(
+        &the.tenant.id,
+        "Notices",
+        &receiver.url("/"),
+        &["admin.source.*"],
+    );
+    let made = the.data.source(&the.tenant.id, "Shop");
+    let sent = receiver.wait_for_type("admin.source.created").json();
+    let shown = example_data("admin.source.created").unwrap();
+    let members =
+        |object: &Value| -> Vec<String> { object.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(sent["data"]["target"]["id"], made.as_str());
+    assert_eq!(members(&sent["data"]), ["after", "by", "target"]);
+    assert_eq!(members(&shown), members(&sent["data"]));
+    assert_eq!(members(&shown["after"]), members(&sent["data"]["after"]));
 }

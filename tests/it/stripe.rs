@@ -84,6 +84,11 @@ impl Endpoint {
     fn new() -> Self {
         let data = Data::new();
         let tenant = data.tenant("Acme");
+        Self::on(data, tenant)
+    }
+
+    #[track_caller]
+    fn on(data: Data, tenant: Tenant) -> Self {
         let source = source(&data, &tenant.id, Some(SECRET));
         let server = data.serve();
         Self {
@@ -840,4 +845,63 @@ fn a_purchase_joins_the_visitor_and_stands_beside_the_events() {
     assert!(left.contains("canceled"), "{left}");
     let rank = "SELECT max(rank) FROM stage_reached";
     assert_eq!(data.number(rank), 3, "who leaves goes no step back");
+}
+
+#[test]
+fn a_subscription_that_changes_is_told_to_those_who_want_to_know() {
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.webhook(&tenant.id, "Billing", &receiver.url("/"), &["customer.*"]);
+    let endpoint = Endpoint::on(data, tenant);
+    let data = &endpoint.data;
+    endpoint.accept(one_recorded("customer.subscription.created"));
+    let message = |number: usize| receiver.wait_for(number).remove(number - 1).json();
+    let first = message(1);
+    assert_eq!(first["type"], "customer.subscription_changed");
+    let told = &first["data"];
+    assert_eq!(
+        (&told["before"], &told["after"]["status"]),
+        (&json!(null), &json!("trialing"))
+    );
+    assert_eq!(told["bucket"], json!({"before": null, "after": null}));
+    assert_eq!(
+        told["subscription"],
+        json!({"id": "sub_1SkHarbourAnn0001", "customerId": "cus_TgHarbour01ann"})
+    );
+    assert_eq!(
+        told["profile"]["identifiers"]["customerId"],
+        json!(["cus_TgHarbour01ann"])
+    );
+    assert!(told["eventId"].as_str().unwrap().starts_with("evt_"));
+
+    endpoint.accept(one_recorded("customer.subscription.updated"));
+    let second = message(2)["data"].take();
+    assert_eq!(
+        (&second["before"]["status"], &second["after"]["status"]),
+        (&json!("trialing"), &json!("active"))
+    );
+    assert_eq!(
+        second["before"]["plan"]["priceId"],
+        first["data"]["after"]["plan"]["priceId"]
+    );
+    assert_eq!(
+        second["bucket"],
+        json!({"before": null, "after": "upgraded"})
+    );
+
+    // What is older, and what only says that something was paid, changes nothing of it.
+    endpoint.accept(one_recorded("invoice.paid"));
+    endpoint.accept(one_recorded("customer.subscription.deleted"));
+    let third = message(3)["data"].take();
+    assert_eq!(
+        (&third["before"]["status"], &third["after"]["status"]),
+        (&json!("active"), &json!("canceled"))
+    );
+    assert_eq!(
+        third["bucket"],
+        json!({"before": "upgraded", "after": "churned"})
+    );
+    assert_eq!(receiver.count(), 3);
+    assert_eq!(data.rows("message"), 3);
 }

@@ -1,0 +1,72 @@
+//! Which messages about profiles the webhooks of a workspace want: nearly always none. Decides nothing else.
+
+use crate::id::WorkspaceId;
+use crate::store::catalog::Catalog;
+use std::collections::HashMap;
+
+/// What the webhooks of a workspace want to know of its profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wishes {
+    pub(super) created: bool,
+    pub(super) updated: bool,
+    pub(super) merged: bool,
+    pub(super) stage_changed: bool,
+    pub(super) subscription_changed: bool,
+}
+
+impl Wishes {
+    const NONE: Self = Self {
+        created: false,
+        updated: false,
+        merged: false,
+        stage_changed: false,
+        subscription_changed: false,
+    };
+
+    fn of(catalog: &Catalog, workspace: WorkspaceId) -> Self {
+        let webhooks = catalog.webhooks_of(workspace);
+        let is_wanted = |event_type| webhooks.iter().any(|webhook| webhook.wants(event_type));
+        Self {
+            created: is_wanted("profile.created"),
+            updated: is_wanted("profile.updated"),
+            merged: is_wanted("profile.merged"),
+            stage_changed: is_wanted("profile.stage_changed"),
+            subscription_changed: is_wanted("customer.subscription_changed"),
+        }
+    }
+
+    /// Whether anything is.
+    pub(super) fn any(self) -> bool {
+        self != Self::NONE
+    }
+}
+
+/// Finds out what each workspace's webhooks want, once.
+pub(super) struct Wishing<'a> {
+    catalog: &'a Catalog,
+    known: HashMap<WorkspaceId, Wishes>,
+    /// Most profiles are of the same workspace as the one before.
+    last: Option<(WorkspaceId, Wishes)>,
+}
+
+impl<'a> Wishing<'a> {
+    pub(super) fn new(catalog: &'a Catalog) -> Self {
+        Self {
+            catalog,
+            known: HashMap::new(),
+            last: None,
+        }
+    }
+
+    pub(super) fn of(&mut self, workspace: WorkspaceId) -> Wishes {
+        if let Some((last, wishes)) = self.last
+            && last == workspace
+        {
+            return wishes;
+        }
+        let wishes = self.known.entry(workspace);
+        let wishes = *wishes.or_insert_with(|| Wishes::of(self.catalog, workspace));
+        self.last = Some((workspace, wishes));
+        wishes
+    }
+}
