@@ -776,6 +776,17 @@ fn a_test_is_sent_whatever_the_webhook_listens_for_and_whether_it_sends() {
     assert_eq!(past.data.rows("event"), 1, "a test is no event");
     let trigger = "SELECT count(*) FROM attempt WHERE trigger = 'test'";
     assert_eq!(past.data.number(trigger), 4);
+    // Of what never came, and of the box's own families, there are examples.
+    for (what, place) in [
+        ("tour.completed", "/data/properties/experience"),
+        ("identify", "/data/traits/plan"),
+        ("profile.merged", "/data/merged/id"),
+        ("system.webhook_disabled", "/data/webhook"),
+    ] {
+        test(what);
+        let sample = receiver.wait_for_type(what).json();
+        assert!(sample.pointer(place).is_some(), "{what}: {sample}");
+    }
     for wrong in ["", "evt_x", "a\u{7}b"] {
         let page = ann.post(&past.webhook_path("test"), &[("what", wrong)]);
         assert_eq!(page.status, 422, "{wrong:?}");
