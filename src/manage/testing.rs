@@ -6,14 +6,15 @@ use super::resend::{Made, event_body, event_with_payload, insert_message, known_
 use crate::delivery::{DeliveryState, Origin};
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Identifiers, StoredEvent, Verification};
+use crate::event_type::{FAMILIES, example_data};
 use crate::id::{DeliveryId, EventId, MessageId, WebhookId, WorkspaceId};
 use crate::message::{self, Notice, NoticeOf};
-use crate::normalize;
+use crate::normalize::{self, RESERVED_PREFIXES};
 use crate::store::catalog::Catalog;
 use crate::store::{event_types, past};
 use crate::webhook::{Format, Webhook};
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The type of the box's own test message (webhooks.md, "Schedule").
 pub const TEST_TYPE: &str = "webhook.test";
@@ -51,8 +52,14 @@ pub fn test_webhook(
             match past::newest_of_type(connection, workspace, what, SAMPLE_LOOK)? {
                 Some(event) => of_event(connection, catalog, workspace, event, format)?,
                 None => {
-                    let sample = sample(connection, actor, workspace, what)?;
-                    (what.into(), None, event_body(catalog, format, &sample)?)
+                    let body = match own_type(what) {
+                        Some(own) => example_of_own(actor.now_ms, webhook, message, own)?,
+                        None => {
+                            let sample = sample(connection, actor, workspace, what)?;
+                            event_body(catalog, format, &sample)?
+                        }
+                    };
+                    (what.into(), None, body)
                 }
             }
         }
@@ -99,16 +106,45 @@ fn check_type(name: &str) -> Result<()> {
 type Sample = (Box<str>, Option<EventId>, Vec<u8>);
 
 fn ping(now_ms: i64, webhook: &Webhook, message: MessageId) -> Result<Vec<u8>> {
+    let about = json!({"webhook": {"id": webhook.id.to_string(), "name": webhook.settings.name}});
+    said_by_the_box(now_ms, webhook, message, (TEST_TYPE, about))
+}
+
+fn said_by_the_box(
+    at_ms: i64,
+    webhook: &Webhook,
+    message: MessageId,
+    (event_type, data): (&'static str, Value),
+) -> Result<Vec<u8>> {
     let of = NoticeOf {
         workspace: webhook.workspace,
         message,
     };
     let notice = Notice {
-        event_type: TEST_TYPE,
-        at_ms: now_ms,
-        data: json!({"webhook": {"id": webhook.id.to_string(), "name": webhook.settings.name}}),
+        event_type,
+        at_ms,
+        data,
     };
     message::notice_body(webhook.settings.format, &notice, of).map_err(Error::internal)
+}
+
+/// The type of that name, where it is of a family that is the box's own.
+fn own_type(name: &str) -> Option<&'static str> {
+    FAMILIES
+        .iter()
+        .flat_map(|family| family.types)
+        .map(|(known, _)| *known)
+        .find(|known| *known == name && RESERVED_PREFIXES.iter().any(|own| known.starts_with(own)))
+}
+
+fn example_of_own(
+    now_ms: i64,
+    webhook: &Webhook,
+    message: MessageId,
+    own: &'static str,
+) -> Result<Vec<u8>> {
+    let data = example_data(own).unwrap_or_default();
+    said_by_the_box(now_ms, webhook, message, (own, data))
 }
 
 fn of_event(
@@ -123,32 +159,52 @@ fn of_event(
     Ok((stored.event.name, Some(event), body))
 }
 
-/// An event that did not happen, as its type's example says it would look like.
+/// An event that did not happen, as it would look like by its type's example: what is declared of it, or what
+/// its family says.
 fn sample(
     connection: &Connection,
     actor: &Actor<'_>,
     workspace: WorkspaceId,
     event_type: &str,
 ) -> Result<StoredEvent> {
+    let known = example_data(event_type).unwrap_or_default();
     let declared = event_types::declared(connection, workspace, event_type)?;
-    let example = declared.and_then(|row| row.declared.example);
+    let declared = declared.and_then(|row| row.declared.example);
+    let text = |name: &str| known.get(name).and_then(Value::as_str).map(Into::into);
+    let object = |name: &str| known.get(name).map(|value| value.to_string().into());
+    let kind = known.get("kind").and_then(Value::as_str);
+    let kind = kind.and_then(EventKind::parse).unwrap_or(EventKind::Track);
+    // An example is an object as the event's properties are, or its traits where it carries those.
+    let carries_traits = matches!(kind, EventKind::Identify | EventKind::Group);
+    let (mut properties, mut traits) = (object("properties"), object("traits"));
+    if let Some(declared) = declared {
+        let own = if carries_traits {
+            &mut traits
+        } else {
+            &mut properties
+        };
+        *own = Some(declared.into());
+    }
     let event = Event {
         workspace,
         source: None,
-        kind: EventKind::Track,
+        kind,
         name: event_type.into(),
         identifiers: Identifiers {
-            user_id: Some("user_1".into()),
-            ..Identifiers::default()
+            user_id: text("userId").or_else(|| Some("user_1".into())),
+            visitor_id: text("visitorId"),
+            email: text("email"),
+            customer_id: text("customerId"),
+            group_id: text("groupId"),
         },
-        properties: Some(example.unwrap_or_else(|| "{}".to_owned()).into()),
-        traits: None,
+        properties,
+        traits,
         context: None,
         replace_traits: false,
         customer_is_account: false,
         occurred_at_ms: actor.now_ms,
         received_at_ms: actor.now_ms,
-        verification: Verification::Session,
+        verification: Verification::Server,
         channel: None,
         dedup_key: None,
     };
