@@ -534,7 +534,14 @@ fn a_loopback_address_is_blocked_unless_allowed() {
         retry_schedule: "0s".to_owned(),
         ..Options::default()
     };
-    let sending = Sending::with(&receiver.url("/"), &options);
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.member(&tenant.id, "ann@example.com", "owner");
+    // Made before the start, and for this one event: what fails again and again is probed only.
+    let webhook = |name: &str, host: &str| {
+        let url = format!("http://{host}:{port}/");
+        data.webhook(&tenant.id, name, &url, &["Blocked"])
+    };
     for (n, host) in [
         "localhost",
         "0.0.0.0",
@@ -546,17 +553,18 @@ fn a_loopback_address_is_blocked_unless_allowed() {
     .iter()
     .enumerate()
     {
-        sending.data.webhook(
-            &sending.tenant.id,
-            &format!("Disguise {n}"),
-            &format!("http://{host}:{port}/"),
-            &["*"],
-        );
+        webhook(&format!("Disguise {n}"), host);
     }
-    let id = wait_until("an event that all seven webhooks want", || {
-        let id = sending.track("Blocked");
-        (sending.data.deliveries(&id).len() == 7).then_some(id)
-    });
+    let webhook = webhook("Plain", "127.0.0.1");
+    let server = Server::start(&data, &options);
+    let sending = Sending {
+        data,
+        tenant,
+        webhook,
+        server,
+    };
+    let id = sending.track("Blocked");
+    assert_eq!(sending.data.deliveries(&id).len(), 7);
     let deliveries = wait_until("all seven to fail", || {
         let deliveries = sending.data.deliveries(&id);
         deliveries
