@@ -477,10 +477,11 @@ fn a_failure_says_what_was_met_and_what_to_try() {
             "points to https://example.com/new-place",
         ),
         ("moved", "redirect", "Put the final URL in the webhook."),
-        ("410", "http_4xx", "gone for good"),
         ("401", "http_4xx", "does not let this request in"),
         ("429", "http_4xx", "Give the webhook a rate"),
         ("400", "http_4xx", "refused the request"),
+        // The last one: it disables the webhook.
+        ("410", "http_4xx", "gone for good"),
     ] {
         let id = server.track(&made.tenant.key, "u", event);
         let done = made.wait_for_attempts(&id, 1);
