@@ -4,6 +4,7 @@
 use super::answer::{Answer, readable};
 use super::connect::{Progress, microseconds_since};
 use super::connections::{Body, Connections};
+use super::secrets::Secrets;
 use crate::delivery::ErrorClass;
 use crate::id::MessageId;
 use crate::message;
@@ -51,6 +52,8 @@ pub struct Endpoint {
     host: HeaderValue,
     /// What people told it to send; secrets are marked as such.
     own_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Those of them that are not to be kept of an answer either.
+    secrets: Secrets,
     signer: Signer,
     /// Signs as well, until then (Unix milliseconds).
     retired: Option<(Signer, i64)>,
@@ -66,13 +69,17 @@ impl Endpoint {
         let url = &settings.url;
         let origin = &url[..Position::BeforePath];
         let retired = webhook.retired_key.as_ref();
+        let credentials = settings.credentials.as_ref();
+        let own_headers = own_headers(&settings.headers, credentials)?;
+        let secrets = Secrets::of(&own_headers, credentials.map(Credentials::password));
         Ok(Self {
             origin: origin.into(),
             dialled: origin.parse()?,
             // A fragment is the browser's business and never goes on the wire.
             target: url[Position::BeforePath..Position::AfterQuery].parse()?,
             host: HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])?,
-            own_headers: own_headers(&settings.headers, settings.credentials.as_ref())?,
+            own_headers,
+            secrets,
             signer: webhook.key.signer()?,
             retired: retired
                 .map(|retired| Ok::<_, anyhow::Error>((retired.key.signer()?, retired.until_ms)))
@@ -206,6 +213,7 @@ pub async fn attempt(
         ));
         tokio::time::timeout(limits.total_timeout, exchange).await
     };
+    answer.mask(&endpoint.secrets);
     let error = match met {
         Ok(Ok(())) => answer.error,
         Ok(Err(error)) => Some(error),
@@ -246,7 +254,7 @@ async fn exchange(
     let is_read = connection
         .exchange(request, |head| {
             *first_byte_us = Some(microseconds_since(sent));
-            answer.receive(head, cap)
+            answer.receive(head, cap, &endpoint.secrets)
         })
         .await
         .map_err(|e| classify(&e))?;

@@ -28,6 +28,11 @@ impl Credentials {
     pub fn as_text(&self) -> &str {
         &self.0
     }
+
+    /// What stands after the first colon.
+    pub fn password(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, password)| password)
+    }
 }
 
 /// An endpoint URL that could be dialled, and the credentials that stood in it: they go into a header and
