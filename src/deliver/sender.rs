@@ -290,6 +290,7 @@ mod tests {
     use crate::id::{WebhookId, WorkspaceId};
     use crate::secret::WebhookSecret;
     use crate::webhook::{RetiredKey, Signing, SigningKey, WebhookInput, WebhookState};
+    use proptest::prelude::*;
 
     const NOW_MS: i64 = 1_700_000_000_999;
 
@@ -319,6 +320,30 @@ mod tests {
             settings: input.check(None).unwrap(),
             key: key(Signing::Hmac, 1),
             retired_key: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_saved_can_be_sent(
+            host in "[a-z0-9!-~]{1,6}",
+            path in "[ -~\u{80}-\u{24f}]{0,12}",
+            name in "[!-~]{1,6}",
+            value in "[\t -~]{0,12}",
+        ) {
+            let input = WebhookInput {
+                name: "CRM".to_owned(),
+                url: format!("https://{host}/{path}"),
+                events: vec!["*".to_owned()],
+                headers: vec![(name, value)],
+                ..WebhookInput::default()
+            };
+            if let Ok(settings) = input.check(None) {
+                let mut webhook = webhook("https://example.com/", &[]);
+                webhook.settings = settings;
+                let endpoint = Endpoint::new(&webhook);
+                prop_assert!(endpoint.is_ok(), "{:?}: {:?}", webhook.settings.url, endpoint.err());
+            }
         }
     }
 
