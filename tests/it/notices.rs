@@ -653,6 +653,9 @@ fn no_app_forges_what_the_box_says_in_any_dialect_or_spelling() {
         " profile.created",
         "ADMIN.x",
         "cust\u{200b}omer.x",
+        "\u{17f}ystem.storage_low",
+        "pro\u{fb01}le.created",
+        "\u{ff41}dmin\u{ff0e}x",
         "Stripe .invoice",
         "WEBHOOK.TEST",
     ];
