@@ -253,7 +253,8 @@ fn admin_change(action: &str, name: &str) -> (Value, Value) {
 }
 
 fn system(act: &str) -> Value {
-    let webhook = json!({"id": "whk_0e5c1v80000g7", "name": "Billing", "url": WEBHOOK_URL});
+    let webhook =
+        json!({"id": "whk_0e5c1v80000g7", "name": "Billing", "url": "https://example.com"});
     let attempt = json!({
         "id": "att_0e5c1v80000gc",
         "at": TIME,

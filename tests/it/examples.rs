@@ -179,7 +179,8 @@ fn what_the_box_says_of_itself_is_told_in_the_shape_of_its_example() {
     let tenant = data.tenant("Acme");
     data.member(&tenant.id, ADMIN, "owner");
     data.webhook(&tenant.id, "Notices", &receiver.url("/"), &["system.*"]);
-    data.webhook(&tenant.id, "Main", &failing.url("/"), &["tour.*"]);
+    let url = failing.url("/hook?token=neverToBeSeen");
+    data.webhook(&tenant.id, "Main", &url, &["tour.*"]);
     let options = Options {
         retry_schedule: "0s,10ms,10ms,10ms".to_owned(),
         arguments: vec!["--low-space".to_owned(), "900000TB".to_owned()],
@@ -198,4 +199,7 @@ fn what_the_box_says_of_itself_is_told_in_the_shape_of_its_example() {
     failing.answer(Answer::Status(410));
     server.track(&tenant.key, "5", "tour.completed");
     assert_as_shown(&receiver, "system.");
+    let requests = receiver.requests();
+    let mut sent = requests.iter().map(|request| request.body_text());
+    assert!(sent.all(|body| !body.contains("neverToBeSeen")));
 }
