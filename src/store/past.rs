@@ -41,7 +41,8 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<PastDelivery> {
     })
 }
 
-/// An event's deliveries, oldest first.
+/// An event's deliveries, oldest first. Those that were made with it stand behind it, up to the first that is
+/// another's. The number is [`crate::id::NODE_MASK`]: those of commands may come in between.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -52,7 +53,7 @@ pub fn deliveries_of_event(
 ) -> Result<Vec<PastDelivery>> {
     let mut with_it = connection.prepare_cached(&format!(
         "{DELIVERY} WHERE id > ?2 AND event_id = ?2 AND workspace_id = ?1 AND origin IS NULL
-            AND id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 ORDER BY id LIMIT 1), 9223372036854775807)
+            AND id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807)
          ORDER BY id LIMIT ?3"
     ))?;
     let mut later = connection.prepare_cached(&format!(
@@ -86,13 +87,13 @@ pub fn deliveries_of_message(
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The messages that were made with an event.
+/// The messages that were made with an event: they stand behind it, as its deliveries do.
 fn messages_made_with(connection: &Connection, event: EventId) -> Result<Vec<MessageId>> {
     let most = i64::try_from(MAX_PER_EVENT).unwrap_or(i64::MAX);
     Ok(connection
         .prepare_cached(
             "SELECT id FROM message WHERE id > ?1 AND event_id = ?1
-                AND id < coalesce((SELECT id FROM message WHERE id > ?1 AND event_id IS NOT ?1 ORDER BY id LIMIT 1), 9223372036854775807)
+                AND id < coalesce((SELECT id FROM message WHERE id > ?1 AND event_id IS NOT ?1 AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807)
              ORDER BY id LIMIT ?2",
         )?
         .query_map(params![event, most], |row| row.get(0))?
@@ -253,4 +254,48 @@ pub fn expunge_answers(connection: &Connection, delivery: &PastDelivery) -> Resu
             .flatten();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Files;
+    use crate::store::deliveries::{NewDelivery, NewMessage, insert_delivery, insert_message};
+
+    #[test]
+    fn what_a_command_made_in_between_hides_nothing_of_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let connection = files.open_writer().unwrap();
+        let workspace = WorkspaceId::from_i64(1);
+        let event = EventId::from_i64(1);
+        // The ids of an event reach into the next millisecond, and a command has made some in the first.
+        let (command, next) = (5 << 12, 1 << 22);
+        for (id, event) in [(2, Some(event)), (command, None), (next, Some(event))] {
+            let message = NewMessage {
+                id: MessageId::from_i64(id),
+                workspace,
+                event,
+                event_type: "Seen",
+                body: b"{}",
+            };
+            insert_message(&connection, &message).unwrap();
+            let delivery = NewDelivery {
+                id: DeliveryId::from_i64(id + 1),
+                workspace,
+                webhook: WebhookId::from_i64(1),
+                message: message.id,
+                event,
+                state: DeliveryState::Pending,
+                is_ordered: false,
+                origin: None,
+            };
+            insert_delivery(&connection, &delivery).unwrap();
+        }
+        let found = deliveries_of_event(&connection, workspace, event).unwrap();
+        let ids: Vec<_> = found.iter().map(|found| found.id.as_i64()).collect();
+        assert_eq!(ids, [3, next + 1]);
+        let messages = messages_of_event(&connection, event, &[]).unwrap();
+        assert_eq!(messages, [2, next].map(MessageId::from_i64));
+    }
 }
