@@ -27,10 +27,17 @@ pub(super) fn signed(
     now_ms: i64,
 ) -> Option<String> {
     let (id, timestamp_s) = (id.to_string(), now_ms.div_euclid(1_000));
-    let signature = signature(webhook, &id, timestamp_s, body)?;
+    let mut signature = webhook.key.signer().ok()?.sign(&id, timestamp_s, body);
+    if let Some(retired) = &webhook.retired_key
+        && now_ms < retired.until_ms
+    {
+        let signer = retired.key.signer().ok()?;
+        signature = format!("{signature} {}", signer.sign(&id, timestamp_s, body));
+    }
     let body = std::str::from_utf8(body).ok()?;
+    // -g: braces and brackets in a URL stand for themselves.
     let mut lines = vec![format!(
-        "curl -sS -X POST {}",
+        "curl -gsS -X POST {}",
         quoted(webhook.settings.url.as_str())
     )];
     let mut header = |name: &str, value: &str| {
@@ -52,11 +59,6 @@ pub(super) fn signed(
     header("webhook-signature", &signature);
     lines.push(format!("--data-binary {}", quoted(body)));
     Some(lines.join(" \\\n  "))
-}
-
-fn signature(webhook: &Webhook, id: &str, timestamp_s: i64, body: &[u8]) -> Option<String> {
-    let signer = webhook.key.signer().ok()?;
-    Some(signer.sign(id, timestamp_s, body))
 }
 
 /// A word of a shell command.
