@@ -117,8 +117,8 @@ pub(super) struct Lane {
     on_their_way: usize,
     /// Since when the receiver has answered nothing, if attempts are on their way.
     waiting_since: Instant,
-    /// Whether its last answer was a success; `None` before the first.
-    did_succeed: Option<bool>,
+    /// Whether its last attempt succeeded, or failed without keeping one waiting; `None` before the first.
+    is_prompt: Option<bool>,
     /// Whether the file may hold due deliveries that are not known here.
     has_more: bool,
     /// Where on the due list the last reading ended, if what it left is all that there is to read.
@@ -152,7 +152,7 @@ impl Lane {
             known: HashSet::new(),
             on_their_way: 0,
             waiting_since: now,
-            did_succeed: None,
+            is_prompt: None,
             has_more: terms.is_active,
             place: None,
             is_blocked: false,
@@ -223,7 +223,7 @@ impl Lane {
     /// What is known of the receiver.
     pub(super) fn class(&self, now: Instant) -> Class {
         let is_silent = self.on_their_way > 0 && now - self.waiting_since > SILENCE;
-        match self.did_succeed {
+        match self.is_prompt {
             _ if is_silent => Class::Ailing,
             None if !self.breaker.has_failures() => Class::Unknown,
             Some(true) => Class::Steady,
@@ -374,12 +374,13 @@ impl Lane {
     /// 0..1.
     pub(super) fn answered(&mut self, succeeded: bool, now: Instant, dice: f64) {
         self.on_their_way = self.on_their_way.saturating_sub(1);
+        let kept_waiting = now - self.waiting_since > SILENCE;
         self.waiting_since = now;
         if succeeded {
             self.succeeded();
             return;
         }
-        self.did_succeed = Some(false);
+        self.is_prompt = Some(!kept_waiting);
         self.breaker.failed(self.on_their_way == 0, now, dice);
         if self.breaker.is_open() && self.ready.len() > READY_AT_LEAST {
             self.forget(READY_AT_LEAST);
@@ -389,7 +390,7 @@ impl Lane {
 
     /// An attempt succeeded, whoever asked for it.
     pub(super) fn succeeded(&mut self) {
-        self.did_succeed = Some(true);
+        self.is_prompt = Some(true);
         self.breaker.succeeded();
     }
 
@@ -745,7 +746,11 @@ mod tests {
         assert_eq!(lane.class(later), Class::Steady);
         assert!(matches!(lane.take(later), Turn::Send(_)));
         lane.answered(false, later, 0.5);
-        assert_eq!(lane.class(later), Class::Ailing);
+        assert_eq!(lane.class(later), Class::Steady, "it answers at once");
+        let at_last = later + SILENCE + Duration::from_millis(1);
+        assert!(matches!(lane.take(later), Turn::Send(_)));
+        lane.answered(false, at_last, 0.5);
+        assert_eq!(lane.class(at_last), Class::Ailing, "after a silence");
         let failed_before = Lane::open(Room::new(1), TERMS, 1, now);
         assert_eq!(failed_before.class(now), Class::Ailing);
     }

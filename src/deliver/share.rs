@@ -9,9 +9,11 @@ use std::collections::VecDeque;
 pub(super) enum Class {
     /// It has not been asked yet, and did not fail before the start.
     Unknown,
-    /// It failed last, or has kept silent for longer than [`SILENCE`](super::lane::SILENCE).
+    /// It has kept silent for longer than [`SILENCE`](super::lane::SILENCE), now or when it failed last; or it
+    /// failed before the start.
     Ailing,
-    /// Its last answer was a success, and it does not keep one waiting.
+    /// Its last answer was a success, or at least a prompt one: what it takes of the room it soon gives back, and
+    /// the breaker sees to it that a failing one takes little.
     Steady,
 }
 
