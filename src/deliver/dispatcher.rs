@@ -8,7 +8,7 @@ use super::health::{Changes, Failing};
 use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
-use super::request::{Asked, AttemptRequest};
+use super::request::{ATTEMPT_REQUESTS, Asked, AttemptRequest};
 use super::share::{Class, Share};
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
@@ -20,7 +20,7 @@ use crate::store::deliveries::{self, OwedDelivery};
 use crate::store::health::{self, Health};
 use crate::time::now_ms;
 use crate::webhook::{Webhook, WebhookState};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -50,6 +50,7 @@ pub(super) async fn run(
         dispatcher.ring_timers();
         dispatcher.notice_silence();
         dispatcher.launch(&fresh);
+        dispatcher.look_up_asked_for();
         dispatcher.list_as_due();
         dispatcher.read();
         dispatcher.record();
@@ -76,7 +77,9 @@ pub(super) async fn run(
                 }
                 None => break,
             },
-            Some(asked) = asked_for.recv() => dispatcher.hear(asked),
+            Some(asked) = asked_for.recv(), if dispatcher.asked_for.len() < ATTEMPT_REQUESTS => {
+                dispatcher.hear(asked);
+            }
             () = dispatcher.tools.catalog.changed() => {
                 // What was committed before the change comes before it.
                 dispatcher.take_committed(&mut fresh);
@@ -124,6 +127,10 @@ struct Dispatcher {
     /// When a lane that is held back gets a turn.
     turn_timers: Timers<Instant>,
     tasks: Tasks,
+    /// Attempts outside the schedule that have not begun.
+    asked_for: VecDeque<AttemptRequest>,
+    /// Attempts outside the schedule that have begun and have no answer so far.
+    asked_under_way: usize,
     /// Attempts without an answer so far.
     on_their_way: usize,
     /// Attempts on their way or not yet recorded.
@@ -151,6 +158,8 @@ impl Dispatcher {
             timers: Timers::new(),
             turn_timers: Timers::new(),
             tasks: Tasks::default(),
+            asked_for: VecDeque::new(),
+            asked_under_way: 0,
             on_their_way: 0,
             unfinished: 0,
             unrecorded: Vec::new(),
@@ -316,7 +325,9 @@ impl Dispatcher {
     fn send(&mut self, owed: OwedDelivery, trigger: Trigger, told: Option<Told>) {
         let Some(target) = self.target(owed.webhook) else {
             // Deleted a moment ago; its deliveries are cancelled in the file.
-            if let (Trigger::Automatic, Some(lane)) = (trigger, self.lanes.get_mut(&owed.webhook)) {
+            if trigger != Trigger::Automatic {
+                self.ended_asked_for();
+            } else if let Some(lane) = self.lanes.get_mut(&owed.webhook) {
                 lane.not_made(owed.id);
             }
             self.give_turn(owed.webhook);
@@ -380,7 +391,7 @@ impl Dispatcher {
 
     fn hear(&mut self, asked: Asked) {
         match asked {
-            Asked::Attempt(request) => self.look_up(request),
+            Asked::Attempt(request) => self.asked_for.push_back(request),
             Asked::Send(owed) => self.push(owed),
             Asked::Forget(webhook, settled) => {
                 if let Some(lane) = self.lanes.get_mut(&webhook) {
@@ -391,7 +402,18 @@ impl Dispatcher {
         }
     }
 
-    /// Makes one attempt outside the schedule and its bounds; there are few, and a person waits.
+    /// Begins attempts outside the schedule, as many as the schedule has room for itself: without a bound,
+    /// receivers that keep silent would take all that may be unfinished, and the schedule would stand still.
+    fn look_up_asked_for(&mut self) {
+        while self.asked_under_way < self.tools.limits.concurrency {
+            let Some(request) = self.asked_for.pop_front() else {
+                break;
+            };
+            self.asked_under_way += 1;
+            self.look_up(request);
+        }
+    }
+
     fn look_up(&mut self, request: AttemptRequest) {
         let (readers, id) = (self.tools.readers.clone(), request.delivery);
         self.tasks.start(async move {
@@ -429,15 +451,25 @@ impl Dispatcher {
             }
             Done::Lookup { found, request } => match found {
                 Ok(Some(owed)) => self.send(owed, request.trigger, request.told),
-                Ok(None) => {}
-                Err(e) => tracing::error!(error = %e, "a delivery could not be looked up"),
+                Ok(None) => self.ended_asked_for(),
+                Err(e) => {
+                    tracing::error!(error = %e, "a delivery could not be looked up");
+                    self.ended_asked_for();
+                }
             },
         }
+    }
+
+    fn ended_asked_for(&mut self) {
+        self.asked_under_way = self.asked_under_way.saturating_sub(1);
     }
 
     /// The receiver is free for the next one, while this one's record goes to the disk.
     fn finish_attempt(&mut self, made: Made) {
         self.on_their_way = self.on_their_way.saturating_sub(1);
+        if made.attempt.trigger != Trigger::Automatic {
+            self.ended_asked_for();
+        }
         let succeeded = made.attempt.error.is_none();
         if let Some(lane) = self.lanes.get_mut(&made.webhook) {
             match made.attempt.trigger {
