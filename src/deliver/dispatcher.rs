@@ -508,6 +508,11 @@ impl Dispatcher {
             let _ = told.send(succeeded);
         }
         let (is_settled, next_ms) = match fate {
+            // Its webhook was paused or disabled, of which this thread hears at once, and may have been
+            // activated since: then it is the first again.
+            Fate::Stands(standing) if standing.state == DeliveryState::Held => {
+                (false, Some(now_ms() + SETBACK_MS))
+            }
             Fate::Stands(standing) => (
                 standing.state != DeliveryState::Pending,
                 standing.next_attempt_at_ms,
