@@ -30,6 +30,9 @@ const SETBACK_MS: i64 = 1_000;
 /// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
 /// that nobody uses are to be closed.
 const LOOK: Duration = Duration::from_secs(15);
+/// Between two looks at what changes may have owed there is at least this time. Each costs every webhook a look
+/// at the file, and one that is held back a reading that has begun: of changes without an end it would starve.
+const CHANGES_APART: Duration = Duration::from_millis(100);
 /// Receivers that keep silent are looked for this often, while any attempt is on its way.
 const SILENCE_LOOK: Duration = Duration::from_millis(250);
 
@@ -48,6 +51,7 @@ pub(super) async fn run(
     dispatcher.follow_catalog(&health);
     loop {
         dispatcher.ring_timers();
+        dispatcher.look_at_changes();
         dispatcher.notice_silence();
         dispatcher.launch(&fresh);
         dispatcher.look_up_asked_for();
@@ -139,6 +143,10 @@ struct Dispatcher {
     unrecorded: Vec<Made>,
     is_recording: bool,
     looked_at: Instant,
+    /// When what changes may have owed was looked for.
+    looked_at_changes: Option<Instant>,
+    /// Whether something was changed since then.
+    is_changed: bool,
     looked_for_silence_at: Instant,
 }
 
@@ -165,12 +173,14 @@ impl Dispatcher {
             unrecorded: Vec::new(),
             is_recording: false,
             looked_at: Instant::now(),
+            looked_at_changes: None,
+            is_changed: false,
             looked_for_silence_at: Instant::now(),
         }
     }
 
-    /// Opens lanes for new webhooks, closes those of deleted ones, follows pauses and edits. What the
-    /// change owes to webhooks is looked for at once. `health` says which receivers failed before the start.
+    /// Opens lanes for new webhooks, closes those of deleted ones, follows pauses and edits at once, and has what
+    /// the change owes to webhooks looked for. `health` says which receivers failed before the start.
     fn follow_catalog(&mut self, health: &HashMap<WebhookId, Health>) {
         let (catalog, now) = (self.tools.catalog.current(), Instant::now());
         let share = &mut self.share;
@@ -198,7 +208,32 @@ impl Dispatcher {
             self.give_turn(webhook.id);
         }
         drop(catalog);
+        self.is_changed = true;
+        self.look_at_changes();
+    }
+
+    /// Looks, in good time, for what changes may have owed or given up without changing a webhook.
+    fn look_at_changes(&mut self) {
+        if !self.is_changed || self.until_look_at_changes() > Duration::ZERO {
+            return;
+        }
+        self.is_changed = false;
+        self.looked_at_changes = Some(Instant::now());
+        let lanes = self.lanes.iter_mut();
+        let read_anew =
+            |(webhook, lane): (&WebhookId, &mut Lane)| lane.distrust().then_some(*webhook);
+        let held_back: Vec<_> = lanes.filter_map(read_anew).collect();
+        held_back
+            .into_iter()
+            .for_each(|webhook| self.give_turn(webhook));
         self.turn_all_away();
+    }
+
+    fn until_look_at_changes(&self) -> Duration {
+        let looked_at = self.looked_at_changes;
+        looked_at.map_or(Duration::ZERO, |at| {
+            CHANGES_APART.saturating_sub(at.elapsed())
+        })
     }
 
     /// A lane may have something to do, as what its receiver is known as now.
@@ -590,6 +625,9 @@ impl Dispatcher {
         }
         if let Some(at) = self.turn_timers.next() {
             wait = wait.min(at.saturating_duration_since(now));
+        }
+        if self.is_changed {
+            wait = wait.min(self.until_look_at_changes());
         }
         if self.on_their_way > 0 {
             wait = wait.min(SILENCE_LOOK);

@@ -198,10 +198,8 @@ impl Lane {
         self.look_again();
     }
 
-    /// Follows the webhook, and whatever else was changed by somebody. After a change of the webhook itself
-    /// nothing in memory holds any more: what it is owed may have been held, given up, released and queued
-    /// anew. And what waits in memory for long is read again in any case, because somebody may have given
-    /// some of it up.
+    /// Follows the webhook. After a change of it nothing in memory holds any more: what it is owed may have been
+    /// held, given up, released and queued anew.
     pub(super) fn follow(&mut self, terms: Terms) {
         let is_woken = terms.is_active && !self.terms.is_active;
         let is_changed = terms != self.terms;
@@ -210,9 +208,19 @@ impl Lane {
         if is_woken {
             self.breaker = Breaker::default();
         }
-        if is_changed || self.is_held_back() {
+        if is_changed {
             self.read_anew();
         }
+    }
+
+    /// What waits in memory for long is read again after whatever change: somebody may have given some of it up.
+    /// Says whether that is so.
+    pub(super) fn distrust(&mut self) -> bool {
+        let is_held_back = self.is_held_back();
+        if is_held_back {
+            self.read_anew();
+        }
+        is_held_back
     }
 
     /// Whether deliveries may wait here for long.
@@ -840,7 +848,7 @@ mod tests {
                         if version % 2 == 0 {
                             lane.settle(id(first));
                         } else {
-                            lane.follow(Terms { is_ordered: true, ..TERMS });
+                            lane.distrust();
                         }
                         version += 1;
                     },
