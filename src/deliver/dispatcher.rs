@@ -280,6 +280,10 @@ impl Dispatcher {
 
     fn push(&mut self, owed: OwedDelivery) {
         let webhook = owed.webhook;
+        if self.listing.has_looked_at(owed.id) {
+            // Who commits may tell of it late. It was found in the file meanwhile, and perhaps sent.
+            return;
+        }
         self.listing.committed(Instant::now());
         let lane = self.lanes.get_mut(&webhook);
         // What is held back has time until all that was committed is looked at.
