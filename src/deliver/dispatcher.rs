@@ -246,9 +246,9 @@ impl Dispatcher {
             self.share.recount(lane.counted, now);
             lane.counted = now;
         }
-        // A place that it has left behind in another queue is passed over there.
-        if lane.turn != Some(now.0) {
-            lane.turn = Some(now.0);
+        // A place that it has left behind in another queue is passed over there, or taken again.
+        lane.turn = Some(now.0);
+        if !std::mem::replace(lane.places.of_mut(now.0), true) {
             self.share.wait(now.0, webhook);
         }
     }
@@ -327,6 +327,7 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(&webhook) else {
             return false;
         };
+        *lane.places.of_mut(class) = false;
         if lane.turn != Some(class) {
             return false;
         }

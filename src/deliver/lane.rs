@@ -2,7 +2,7 @@
 //! holds more. Pure bookkeeping, so that no webhook can delay another or fill the memory.
 
 use super::restraint::{Breaker, Rate};
-use super::share::Class;
+use super::share::{Class, OfEach};
 use crate::id::DeliveryId;
 use crate::store::deliveries::{DuePlace, OwedDelivery};
 use std::cell::Cell;
@@ -129,8 +129,10 @@ pub(super) struct Lane {
     settled_meanwhile: Option<HashSet<DeliveryId>>,
     /// Whether that reading may be older than what became of all that was owed.
     is_reading_stale: bool,
-    /// Where it stands in the queues of turns.
+    /// In which of the queues of turns its place counts.
     pub(super) turn: Option<Class>,
+    /// In which of them it has a place, at most one in each.
+    pub(super) places: OfEach<bool>,
     /// As what, and with how many attempts on their way, it is counted.
     pub(super) counted: (Class, usize),
     /// Whether it stands in the dispatcher's queue of lanes to be read.
@@ -159,6 +161,7 @@ impl Lane {
             settled_meanwhile: None,
             is_reading_stale: false,
             turn: None,
+            places: OfEach::default(),
             counted: (Class::Unknown, 0),
             is_unread: false,
         }

@@ -24,7 +24,7 @@ impl Class {
 
 /// What there is of each class.
 #[derive(Debug, Default)]
-struct OfEach<T> {
+pub(super) struct OfEach<T> {
     unknown: T,
     ailing: T,
     steady: T,
@@ -39,7 +39,8 @@ impl<T> OfEach<T> {
         }
     }
 
-    fn of_mut(&mut self, class: Class) -> &mut T {
+    /// That of one class.
+    pub(super) fn of_mut(&mut self, class: Class) -> &mut T {
         match class {
             Class::Unknown => &mut self.unknown,
             Class::Ailing => &mut self.ailing,
