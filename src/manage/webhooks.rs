@@ -91,9 +91,6 @@ pub fn edit_webhook(
     must_be_as_seen(&before, as_of)?;
     let settings = input.check(Some(&before.settings))?;
     webhooks::update(connection, vault, workspace, id, &settings, actor.now_ms)?;
-    if settings.is_ordered != before.settings.is_ordered {
-        deliveries::set_ordered(connection, id, settings.is_ordered)?;
-    }
     actor.note(
         connection,
         Some(workspace),
@@ -101,7 +98,12 @@ pub fn edit_webhook(
         id.to_string(),
         Some(audited(&before.settings)),
         Some(audited(&settings)),
-    )
+    )?;
+    // After the note: what the webhook is owed of its own change is owed as it was before.
+    if settings.is_ordered != before.settings.is_ordered {
+        deliveries::set_ordered(connection, id, settings.is_ordered)?;
+    }
+    Ok(())
 }
 
 /// What the audit keeps of a webhook's settings: everything but secrets.
