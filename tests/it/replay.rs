@@ -1223,6 +1223,9 @@ fn a_delivery_shows_what_differs_and_a_command_that_verifies() {
         [],
     )
     .unwrap();
+    // While the key is being changed both sign, and the receiver knows the one before.
+    let rotated = ann.post(&past.webhook_path("secret/rotate"), &[]);
+    assert_eq!(rotated.status, 200);
     let page = ann.see(&format!("{delivery}?attempt=2&with=1"));
     let text = page.exact_text();
     for line in [
