@@ -16,9 +16,9 @@ pub(super) fn signed(webhook: &Webhook, id: MessageId, body: &[u8], now_ms: i64)
     let (id, timestamp_s) = (id.to_string(), now_ms.div_euclid(1_000));
     let signature = signature(webhook, &id, body, now_ms)?;
     let settings = &webhook.settings;
-    // -g: braces and brackets in a URL stand for themselves.
+    // Without -g, brackets and braces of the URL would be a list of URLs.
     let mut lines = vec![format!(
-        "curl -gsS -X POST {}",
+        "curl -sS -g -X POST {}",
         quoted(settings.url.as_str())
     )];
     let mut header = |name: &str, value: &str| {
@@ -138,7 +138,7 @@ mod tests {
         let webhook = webhook("https://ann:canary@example.com/?a[]={b,c}", &headers);
         let command = command(&webhook);
         for line in [
-            r"curl -gsS -X POST 'https://example.com/?a[]={b,c}'",
+            r"curl -sS -g -X POST 'https://example.com/?a[]={b,c}'",
             r"-H 'x-team: it'\''s us'",
             r"-H 'x-api-key: SECRET'",
             r"-H 'authorization: Basic SECRET'",

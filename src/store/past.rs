@@ -41,9 +41,8 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<PastDelivery> {
     })
 }
 
-/// An event's deliveries, oldest first. Those that were made with it stand behind it, up to the first that is
-/// another's. The number is [`crate::id::NODE_MASK`]: those of commands may come in between. All of them, however
-/// many: a payload that is to be taken out must not stay in the last ones.
+/// An event's deliveries, oldest first, and all of them: whose payload is to be taken out must not keep it in
+/// the last ones. Those that a command made may come in between ([`crate::id::NODE_MASK`]).
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -86,7 +85,7 @@ pub fn deliveries_of_message(
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The messages that were made with an event: they stand behind it, as its deliveries do.
+/// The messages that were made with an event.
 fn messages_made_with(connection: &Connection, event: EventId) -> Result<Vec<MessageId>> {
     Ok(connection
         .prepare_cached(
@@ -271,43 +270,55 @@ pub fn expunge_answers(connection: &Connection, delivery: &PastDelivery) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::NODE_MASK;
     use crate::store::Files;
     use crate::store::deliveries::{NewDelivery, NewMessage, insert_delivery, insert_message};
 
+    const WORKSPACE: WorkspaceId = WorkspaceId::from_i64(1);
+
+    /// A message and a delivery of it right behind.
+    fn owe(connection: &Connection, id: i64, event: Option<i64>) {
+        let event = event.map(EventId::from_i64);
+        let message = NewMessage {
+            id: MessageId::from_i64(id),
+            workspace: WORKSPACE,
+            event,
+            event_type: "Seen",
+            body: b"{}",
+        };
+        insert_message(connection, &message).unwrap();
+        let delivery = NewDelivery {
+            id: DeliveryId::from_i64(id + 1),
+            workspace: WORKSPACE,
+            webhook: WebhookId::from_i64(1),
+            message: message.id,
+            event,
+            state: DeliveryState::Pending,
+            is_ordered: false,
+            origin: None,
+        };
+        insert_delivery(connection, &delivery).unwrap();
+    }
+
     #[test]
-    fn what_a_command_made_in_between_hides_nothing_of_an_event() {
+    fn what_a_command_made_meanwhile_parts_no_event_from_what_it_left() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::prepare(folder.path()).unwrap();
-        let connection = files.open_writer().unwrap();
-        let workspace = WorkspaceId::from_i64(1);
-        let event = EventId::from_i64(1);
-        // The ids of an event reach into the next millisecond, and a command has made some in the first.
-        let (command, next) = (5 << 12, 1 << 22);
-        for (id, event) in [(2, Some(event)), (command, None), (next, Some(event))] {
-            let message = NewMessage {
-                id: MessageId::from_i64(id),
-                workspace,
-                event,
-                event_type: "Seen",
-                body: b"{}",
-            };
-            insert_message(&connection, &message).unwrap();
-            let delivery = NewDelivery {
-                id: DeliveryId::from_i64(id + 1),
-                workspace,
-                webhook: WebhookId::from_i64(1),
-                message: message.id,
-                event,
-                state: DeliveryState::Pending,
-                is_ordered: false,
-                origin: None,
-            };
-            insert_delivery(&connection, &delivery).unwrap();
-        }
-        let found = deliveries_of_event(&connection, workspace, event).unwrap();
+        let connection = Files::prepare(folder.path())
+            .unwrap()
+            .open_writer()
+            .unwrap();
+        // An event in two formats, with what a command has to say in between; and the next event.
+        let (event, of_command, a_millisecond_later) = (100, 1 << 12, 1 << 22);
+        assert_ne!(of_command & NODE_MASK, 0);
+        assert_eq!(a_millisecond_later & NODE_MASK, 0);
+        owe(&connection, event + 1, Some(event));
+        owe(&connection, of_command, None);
+        owe(&connection, a_millisecond_later, Some(event));
+        owe(&connection, a_millisecond_later + 10, Some(event + 1));
+        let event = EventId::from_i64(event);
+        let found = deliveries_of_event(&connection, WORKSPACE, event).unwrap();
         let ids: Vec<_> = found.iter().map(|found| found.id.as_i64()).collect();
-        assert_eq!(ids, [3, next + 1]);
-        let messages = messages_of_event(&connection, event, &[]).unwrap();
-        assert_eq!(messages, [2, next].map(MessageId::from_i64));
+        assert_eq!(ids, [102, a_millisecond_later + 1]);
+        assert_eq!(messages_of_event(&connection, event, &[]).unwrap().len(), 2);
     }
 }
