@@ -100,6 +100,8 @@ impl Row {
 struct List {
     shell: Shell,
     rows: Vec<Row>,
+    /// How many there are, where not all of them are shown.
+    cut_from: Option<usize>,
     may_change: bool,
 }
 
@@ -107,10 +109,12 @@ struct List {
 pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
     let workspace = visitor.membership.workspace;
     let vault = visitor.desk().vault.clone();
-    let found = visitor
+    let (count, found) = visitor
         .desk()
         .read(move |connection| {
-            webhooks::list(connection, &vault, workspace)?
+            let all = webhooks::list(connection, &vault, workspace)?;
+            let count = all.len();
+            let shown = all
                 .into_iter()
                 .take(MAX_WEBHOOKS)
                 .map(|webhook| {
@@ -122,7 +126,8 @@ pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
                         webhook,
                     })
                 })
-                .collect::<Result<Vec<_>>>()
+                .collect::<Result<Vec<_>>>()?;
+            Ok((count, shown))
         })
         .await?;
     let (base, now_ms) = (visitor.base(), visitor.desk().now_ms);
@@ -132,6 +137,7 @@ pub(super) async fn list(visitor: Visitor, flash: web::Query<Flash>) -> Page {
             .into_iter()
             .map(|found| Row::new(found, &base, now_ms))
             .collect(),
+        cut_from: (count > MAX_WEBHOOKS).then_some(count),
         may_change: visitor.is_at_least(Role::Member),
     })
 }

@@ -57,11 +57,14 @@ impl Answer {
         !response.truncated
     }
 
-    /// Leaves out what the receiver said back of the request's secrets, whatever ended the answer.
-    pub(super) fn mask(&mut self, secrets: &Secrets) {
+    /// Leaves out what the receiver said back of the request's secrets, whatever ended the answer. No more than
+    /// `cap` bytes of the body are kept then either.
+    pub(super) fn mask(&mut self, secrets: &Secrets, cap: usize) {
         if let Some(response) = &mut self.response
-            && let Cow::Owned(masked) = secrets.masked(&response.body)
+            && let Cow::Owned(mut masked) = secrets.masked(&response.body)
         {
+            response.truncated |= masked.len() > cap;
+            masked.truncate(cap);
             response.body = masked;
         }
         if let Some((_, detail)) = &mut self.error
@@ -132,6 +135,9 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
 
 /// An answer's headers as they are kept.
 fn said_back(headers: &HeaderMap, secrets: &Secrets) -> HeadersText {
+    if secrets.is_empty() {
+        return readable(headers);
+    }
     let masked: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), secrets.masked(value.as_bytes())))
@@ -139,7 +145,7 @@ fn said_back(headers: &HeaderMap, secrets: &Secrets) -> HeadersText {
     HeadersText::new(masked.iter().map(|(name, value)| (*name, &**value)))
 }
 
-/// A request's headers as they are kept. Values that are marked as secret are not.
+/// Headers as they are kept. Values that are marked as secret are not.
 pub(super) fn readable(headers: &HeaderMap) -> HeadersText {
     HeadersText::new(headers.iter().map(|(name, value)| {
         let kept = if value.is_sensitive() {

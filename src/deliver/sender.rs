@@ -213,7 +213,7 @@ pub async fn attempt(
         ));
         tokio::time::timeout(limits.total_timeout, exchange).await
     };
-    answer.mask(&endpoint.secrets);
+    answer.mask(&endpoint.secrets, cap);
     let error = match met {
         Ok(Ok(())) => answer.error,
         Ok(Err(error)) => Some(error),
