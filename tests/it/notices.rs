@@ -1,6 +1,8 @@
 //! What the box itself says to webhooks: of changes that people make, of profiles, and of itself. Each once,
 //! to those who want to know, and to nobody of another workspace.
 
+use crate::support::data::MadeWebhook;
+use crate::support::owing::set_ordered;
 use crate::support::page::Page;
 use crate::support::receiver::Request;
 use crate::support::{
@@ -379,7 +381,21 @@ fn what_commands_change_is_told_while_the_box_runs_and_after_it_did_not() {
 
 #[test]
 fn what_a_command_is_about_to_write_hides_nothing_that_the_box_wrote() {
+    commands_and_events_hide_nothing(false);
+}
+
+#[test]
+fn nor_from_a_webhook_that_keeps_the_order() {
+    commands_and_events_hide_nothing(true);
+}
+
+fn commands_and_events_hide_nothing(is_ordered: bool) {
     let told = Told::of(&["admin.*", "A"]);
+    let webhook = MadeWebhook {
+        id: told.webhook.clone(),
+        secret: String::new(),
+    };
+    set_ordered(&told.data, &webhook, is_ordered);
     let mut server = told.data.serve();
     told.receiver.answer(Answer::Stall);
     // Commands' ids may run ahead of the box's: neither side's cursor may pass over the other's.
