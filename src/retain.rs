@@ -61,6 +61,7 @@ pub struct Sweeper {
 struct Places {
     delivery: i64,
     message: i64,
+    replay: i64,
     event: i64,
     reject: i64,
     /// The newest event of the timeline's oldest segment, as it was when last looked at.
@@ -202,6 +203,11 @@ impl Sweeper {
         )? && self.sweep_table(
             (&mut places.message, horizon.deliveries),
             retention::take_messages,
+            rows,
+            rest,
+        )? && self.sweep_table(
+            (&mut places.replay, horizon.deliveries),
+            retention::take_replays,
             rows,
             rest,
         )? && self.sweep_table(

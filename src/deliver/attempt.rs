@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 /// The bounds of sending.
 #[derive(Debug, Clone)]
 pub struct DispatchLimits {
-    /// Attempts on their way, in all, but for those that people ask for.
+    /// Attempts on their way, in all, but for those that people ask for, of which there may be as many again.
     pub concurrency: usize,
     /// Attempts on their way or not yet recorded, in all: as many at most are made again after a
     /// crash (promise 10).

@@ -42,8 +42,10 @@ impl Readings {
         if self.is_running || !self.is_urgent {
             return wanted;
         }
-        let count = self.unread.len().min(TOGETHER);
-        for webhook in self.unread.drain(..count) {
+        // Those that want it no longer do not count, or those behind them would wait for whatever comes next.
+        while wanted.len() < TOGETHER
+            && let Some(webhook) = self.unread.pop_front()
+        {
             let Some(lane) = lanes.get_mut(&webhook) else {
                 continue;
             };

@@ -8,7 +8,7 @@ use super::health::{Changes, Failing};
 use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
-use super::request::{Asked, AttemptRequest};
+use super::request::{ATTEMPT_REQUESTS, Asked, AttemptRequest};
 use super::share::{Class, Share};
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
@@ -20,7 +20,7 @@ use crate::store::deliveries::{self, OwedDelivery};
 use crate::store::health::{self, Health};
 use crate::time::now_ms;
 use crate::webhook::{Webhook, WebhookState};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +30,9 @@ const SETBACK_MS: i64 = 1_000;
 /// The dispatcher looks around at least this often: the clock may jump (promise 12), and connections
 /// that nobody uses are to be closed.
 const LOOK: Duration = Duration::from_secs(15);
+/// Between two looks at what changes may have owed there is at least this time. Each costs every webhook a look
+/// at the file, and one that is held back a reading that has begun: of changes without an end it would starve.
+const CHANGES_APART: Duration = Duration::from_millis(100);
 /// Receivers that keep silent are looked for this often, while any attempt is on its way.
 const SILENCE_LOOK: Duration = Duration::from_millis(250);
 
@@ -48,8 +51,10 @@ pub(super) async fn run(
     dispatcher.follow_catalog(&health);
     loop {
         dispatcher.ring_timers();
+        dispatcher.look_at_changes();
         dispatcher.notice_silence();
         dispatcher.launch(&fresh);
+        dispatcher.look_up_asked_for();
         dispatcher.list_as_due();
         dispatcher.read();
         dispatcher.record();
@@ -76,7 +81,9 @@ pub(super) async fn run(
                 }
                 None => break,
             },
-            Some(asked) = asked_for.recv() => dispatcher.hear(asked),
+            Some(asked) = asked_for.recv(), if dispatcher.asked_for.len() < ATTEMPT_REQUESTS => {
+                dispatcher.hear(asked);
+            }
             () = dispatcher.tools.catalog.changed() => {
                 // What was committed before the change comes before it.
                 dispatcher.take_committed(&mut fresh);
@@ -124,6 +131,10 @@ struct Dispatcher {
     /// When a lane that is held back gets a turn.
     turn_timers: Timers<Instant>,
     tasks: Tasks,
+    /// Attempts outside the schedule that have not begun.
+    asked_for: VecDeque<AttemptRequest>,
+    /// Attempts outside the schedule that have begun and have no answer so far.
+    asked_under_way: usize,
     /// Attempts without an answer so far.
     on_their_way: usize,
     /// Attempts on their way or not yet recorded.
@@ -132,6 +143,10 @@ struct Dispatcher {
     unrecorded: Vec<Made>,
     is_recording: bool,
     looked_at: Instant,
+    /// When what changes may have owed was looked for.
+    looked_at_changes: Option<Instant>,
+    /// Whether something was changed since then.
+    is_changed: bool,
     looked_for_silence_at: Instant,
 }
 
@@ -151,17 +166,21 @@ impl Dispatcher {
             timers: Timers::new(),
             turn_timers: Timers::new(),
             tasks: Tasks::default(),
+            asked_for: VecDeque::new(),
+            asked_under_way: 0,
             on_their_way: 0,
             unfinished: 0,
             unrecorded: Vec::new(),
             is_recording: false,
             looked_at: Instant::now(),
+            looked_at_changes: None,
+            is_changed: false,
             looked_for_silence_at: Instant::now(),
         }
     }
 
-    /// Opens lanes for new webhooks, closes those of deleted ones, follows pauses and edits. What the
-    /// change owes to webhooks is looked for at once. `health` says which receivers failed before the start.
+    /// Opens lanes for new webhooks, closes those of deleted ones, follows pauses and edits at once, and has what
+    /// the change owes to webhooks looked for. `health` says which receivers failed before the start.
     fn follow_catalog(&mut self, health: &HashMap<WebhookId, Health>) {
         let (catalog, now) = (self.tools.catalog.current(), Instant::now());
         let share = &mut self.share;
@@ -189,7 +208,32 @@ impl Dispatcher {
             self.give_turn(webhook.id);
         }
         drop(catalog);
+        self.is_changed = true;
+        self.look_at_changes();
+    }
+
+    /// Looks, in good time, for what changes may have owed or given up without changing a webhook.
+    fn look_at_changes(&mut self) {
+        if !self.is_changed || self.until_look_at_changes() > Duration::ZERO {
+            return;
+        }
+        self.is_changed = false;
+        self.looked_at_changes = Some(Instant::now());
+        let lanes = self.lanes.iter_mut();
+        let read_anew =
+            |(webhook, lane): (&WebhookId, &mut Lane)| lane.distrust().then_some(*webhook);
+        let held_back: Vec<_> = lanes.filter_map(read_anew).collect();
+        held_back
+            .into_iter()
+            .for_each(|webhook| self.give_turn(webhook));
         self.turn_all_away();
+    }
+
+    fn until_look_at_changes(&self) -> Duration {
+        let looked_at = self.looked_at_changes;
+        looked_at.map_or(Duration::ZERO, |at| {
+            CHANGES_APART.saturating_sub(at.elapsed())
+        })
     }
 
     /// A lane may have something to do, as what its receiver is known as now.
@@ -202,9 +246,9 @@ impl Dispatcher {
             self.share.recount(lane.counted, now);
             lane.counted = now;
         }
-        // A place that it has left behind in another queue is passed over there.
-        if lane.turn != Some(now.0) {
-            lane.turn = Some(now.0);
+        // A place that it has left behind in another queue is passed over there, or taken again.
+        lane.turn = Some(now.0);
+        if !std::mem::replace(lane.places.of_mut(now.0), true) {
             self.share.wait(now.0, webhook);
         }
     }
@@ -236,6 +280,10 @@ impl Dispatcher {
 
     fn push(&mut self, owed: OwedDelivery) {
         let webhook = owed.webhook;
+        if self.listing.has_looked_at(owed.id) {
+            // Who commits may tell of it late. It was found in the file meanwhile, and perhaps sent.
+            return;
+        }
         self.listing.committed(Instant::now());
         let lane = self.lanes.get_mut(&webhook);
         // What is held back has time until all that was committed is looked at.
@@ -279,6 +327,7 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(&webhook) else {
             return false;
         };
+        *lane.places.of_mut(class) = false;
         if lane.turn != Some(class) {
             return false;
         }
@@ -316,7 +365,9 @@ impl Dispatcher {
     fn send(&mut self, owed: OwedDelivery, trigger: Trigger, told: Option<Told>) {
         let Some(target) = self.target(owed.webhook) else {
             // Deleted a moment ago; its deliveries are cancelled in the file.
-            if let (Trigger::Automatic, Some(lane)) = (trigger, self.lanes.get_mut(&owed.webhook)) {
+            if trigger != Trigger::Automatic {
+                self.ended_asked_for();
+            } else if let Some(lane) = self.lanes.get_mut(&owed.webhook) {
                 lane.not_made(owed.id);
             }
             self.give_turn(owed.webhook);
@@ -380,7 +431,7 @@ impl Dispatcher {
 
     fn hear(&mut self, asked: Asked) {
         match asked {
-            Asked::Attempt(request) => self.look_up(request),
+            Asked::Attempt(request) => self.asked_for.push_back(request),
             Asked::Send(owed) => self.push(owed),
             Asked::Forget(webhook, settled) => {
                 if let Some(lane) = self.lanes.get_mut(&webhook) {
@@ -391,7 +442,18 @@ impl Dispatcher {
         }
     }
 
-    /// Makes one attempt outside the schedule and its bounds; there are few, and a person waits.
+    /// Begins attempts outside the schedule, as many as the schedule has room for itself: without a bound,
+    /// receivers that keep silent would take all that may be unfinished, and the schedule would stand still.
+    fn look_up_asked_for(&mut self) {
+        while self.asked_under_way < self.tools.limits.concurrency {
+            let Some(request) = self.asked_for.pop_front() else {
+                break;
+            };
+            self.asked_under_way += 1;
+            self.look_up(request);
+        }
+    }
+
     fn look_up(&mut self, request: AttemptRequest) {
         let (readers, id) = (self.tools.readers.clone(), request.delivery);
         self.tasks.start(async move {
@@ -429,15 +491,25 @@ impl Dispatcher {
             }
             Done::Lookup { found, request } => match found {
                 Ok(Some(owed)) => self.send(owed, request.trigger, request.told),
-                Ok(None) => {}
-                Err(e) => tracing::error!(error = %e, "a delivery could not be looked up"),
+                Ok(None) => self.ended_asked_for(),
+                Err(e) => {
+                    tracing::error!(error = %e, "a delivery could not be looked up");
+                    self.ended_asked_for();
+                }
             },
         }
+    }
+
+    fn ended_asked_for(&mut self) {
+        self.asked_under_way = self.asked_under_way.saturating_sub(1);
     }
 
     /// The receiver is free for the next one, while this one's record goes to the disk.
     fn finish_attempt(&mut self, made: Made) {
         self.on_their_way = self.on_their_way.saturating_sub(1);
+        if made.attempt.trigger != Trigger::Automatic {
+            self.ended_asked_for();
+        }
         let succeeded = made.attempt.error.is_none();
         if let Some(lane) = self.lanes.get_mut(&made.webhook) {
             match made.attempt.trigger {
@@ -476,6 +548,11 @@ impl Dispatcher {
             let _ = told.send(succeeded);
         }
         let (is_settled, next_ms) = match fate {
+            // Its webhook was paused or disabled, of which this thread hears at once, and may have been
+            // activated since: then it is the first again.
+            Fate::Stands(standing) if standing.state == DeliveryState::Held => {
+                (false, Some(now_ms() + SETBACK_MS))
+            }
             Fate::Stands(standing) => (
                 standing.state != DeliveryState::Pending,
                 standing.next_attempt_at_ms,
@@ -553,6 +630,9 @@ impl Dispatcher {
         }
         if let Some(at) = self.turn_timers.next() {
             wait = wait.min(at.saturating_duration_since(now));
+        }
+        if self.is_changed {
+            wait = wait.min(self.until_look_at_changes());
         }
         if self.on_their_way > 0 {
             wait = wait.min(SILENCE_LOOK);

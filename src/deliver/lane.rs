@@ -2,7 +2,7 @@
 //! holds more. Pure bookkeeping, so that no webhook can delay another or fill the memory.
 
 use super::restraint::{Breaker, Rate};
-use super::share::Class;
+use super::share::{Class, OfEach};
 use crate::id::DeliveryId;
 use crate::store::deliveries::{DuePlace, OwedDelivery};
 use std::cell::Cell;
@@ -117,8 +117,8 @@ pub(super) struct Lane {
     on_their_way: usize,
     /// Since when the receiver has answered nothing, if attempts are on their way.
     waiting_since: Instant,
-    /// Whether its last answer was a success; `None` before the first.
-    did_succeed: Option<bool>,
+    /// Whether its last attempt succeeded, or failed without keeping one waiting; `None` before the first.
+    is_prompt: Option<bool>,
     /// Whether the file may hold due deliveries that are not known here.
     has_more: bool,
     /// Where on the due list the last reading ended, if what it left is all that there is to read.
@@ -129,8 +129,10 @@ pub(super) struct Lane {
     settled_meanwhile: Option<HashSet<DeliveryId>>,
     /// Whether that reading may be older than what became of all that was owed.
     is_reading_stale: bool,
-    /// Where it stands in the queues of turns.
+    /// In which of the queues of turns its place counts.
     pub(super) turn: Option<Class>,
+    /// In which of them it has a place, at most one in each.
+    pub(super) places: OfEach<bool>,
     /// As what, and with how many attempts on their way, it is counted.
     pub(super) counted: (Class, usize),
     /// Whether it stands in the dispatcher's queue of lanes to be read.
@@ -152,13 +154,14 @@ impl Lane {
             known: HashSet::new(),
             on_their_way: 0,
             waiting_since: now,
-            did_succeed: None,
+            is_prompt: None,
             has_more: terms.is_active,
             place: None,
             is_blocked: false,
             settled_meanwhile: None,
             is_reading_stale: false,
             turn: None,
+            places: OfEach::default(),
             counted: (Class::Unknown, 0),
             is_unread: false,
         }
@@ -198,10 +201,8 @@ impl Lane {
         self.look_again();
     }
 
-    /// Follows the webhook, and whatever else was changed by somebody. After a change of the webhook itself
-    /// nothing in memory holds any more: what it is owed may have been held, given up, released and queued
-    /// anew. And what waits in memory for long is read again in any case, because somebody may have given
-    /// some of it up.
+    /// Follows the webhook. After a change of it nothing in memory holds any more: what it is owed may have been
+    /// held, given up, released and queued anew.
     pub(super) fn follow(&mut self, terms: Terms) {
         let is_woken = terms.is_active && !self.terms.is_active;
         let is_changed = terms != self.terms;
@@ -210,9 +211,19 @@ impl Lane {
         if is_woken {
             self.breaker = Breaker::default();
         }
-        if is_changed || self.is_held_back() {
+        if is_changed {
             self.read_anew();
         }
+    }
+
+    /// What waits in memory for long is read again after whatever change: somebody may have given some of it up.
+    /// Says whether that is so.
+    pub(super) fn distrust(&mut self) -> bool {
+        let is_held_back = self.is_held_back();
+        if is_held_back {
+            self.read_anew();
+        }
+        is_held_back
     }
 
     /// Whether deliveries may wait here for long.
@@ -223,7 +234,7 @@ impl Lane {
     /// What is known of the receiver.
     pub(super) fn class(&self, now: Instant) -> Class {
         let is_silent = self.on_their_way > 0 && now - self.waiting_since > SILENCE;
-        match self.did_succeed {
+        match self.is_prompt {
             _ if is_silent => Class::Ailing,
             None if !self.breaker.has_failures() => Class::Unknown,
             Some(true) => Class::Steady,
@@ -374,12 +385,13 @@ impl Lane {
     /// 0..1.
     pub(super) fn answered(&mut self, succeeded: bool, now: Instant, dice: f64) {
         self.on_their_way = self.on_their_way.saturating_sub(1);
+        let kept_waiting = now - self.waiting_since > SILENCE;
         self.waiting_since = now;
         if succeeded {
             self.succeeded();
             return;
         }
-        self.did_succeed = Some(false);
+        self.is_prompt = Some(!kept_waiting);
         self.breaker.failed(self.on_their_way == 0, now, dice);
         if self.breaker.is_open() && self.ready.len() > READY_AT_LEAST {
             self.forget(READY_AT_LEAST);
@@ -389,7 +401,7 @@ impl Lane {
 
     /// An attempt succeeded, whoever asked for it.
     pub(super) fn succeeded(&mut self) {
-        self.did_succeed = Some(true);
+        self.is_prompt = Some(true);
         self.breaker.succeeded();
     }
 
@@ -745,7 +757,11 @@ mod tests {
         assert_eq!(lane.class(later), Class::Steady);
         assert!(matches!(lane.take(later), Turn::Send(_)));
         lane.answered(false, later, 0.5);
-        assert_eq!(lane.class(later), Class::Ailing);
+        assert_eq!(lane.class(later), Class::Steady, "it answers at once");
+        let at_last = later + SILENCE + Duration::from_millis(1);
+        assert!(matches!(lane.take(later), Turn::Send(_)));
+        lane.answered(false, at_last, 0.5);
+        assert_eq!(lane.class(at_last), Class::Ailing, "after a silence");
         let failed_before = Lane::open(Room::new(1), TERMS, 1, now);
         assert_eq!(failed_before.class(now), Class::Ailing);
     }
@@ -835,7 +851,7 @@ mod tests {
                         if version % 2 == 0 {
                             lane.settle(id(first));
                         } else {
-                            lane.follow(Terms { is_ordered: true, ..TERMS });
+                            lane.distrust();
                         }
                         version += 1;
                     },

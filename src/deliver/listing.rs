@@ -24,6 +24,8 @@ const SETBACK: Duration = Duration::from_secs(1);
 pub(super) struct Listing {
     /// Whether something was committed that was not looked at yet.
     is_needed: bool,
+    /// Up to this one all that the server made was looked at.
+    looked_to: Option<DeliveryId>,
     /// Lanes that had no room for what was committed, since the last look began.
     turned_away: HashSet<WebhookId>,
     is_running: bool,
@@ -35,10 +37,16 @@ impl Listing {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             is_needed: false,
+            looked_to: None,
             turned_away: HashSet::new(),
             is_running: false,
             next: now,
         }
+    }
+
+    /// Whether a delivery was looked at already: then its lane was told of it, or it waits no more.
+    pub(super) fn has_looked_at(&self, id: DeliveryId) -> bool {
+        self.looked_to.is_some_and(|looked_to| id <= looked_to)
     }
 
     /// Something was committed, and is sent from memory as far as anybody knows.
@@ -84,6 +92,7 @@ impl Listing {
         let Some(listed) = listed else {
             return HashSet::new();
         };
+        self.looked_to = listed.last.max(self.looked_to);
         let unknown = listed.waiting.into_iter();
         let unknown = unknown.filter(|(id, webhook)| !is_known(*id, *webhook));
         let mut readers: HashSet<_> = unknown.map(|(_, webhook)| webhook).collect();
@@ -103,6 +112,8 @@ impl Listing {
 
 /// What one look came to.
 pub(super) struct Listed {
+    /// The last delivery that was looked at, if there was any.
+    pub(super) last: Option<DeliveryId>,
     /// What was put on the lists, and whose it is.
     pub(super) waiting: Vec<(DeliveryId, WebhookId)>,
     /// Whether there may be more that was not looked at.
@@ -129,6 +140,7 @@ async fn look(readers: &Readers, writer: &Writer) -> Result<Listed> {
     let found = in_background(move || deliveries::unlisted(&*readers.get()?, AT_ONCE)).await?;
     let Some(unlisted) = found.map(Arc::new) else {
         return Ok(Listed {
+            last: None,
             waiting: Vec::new(),
             is_full: false,
         });
@@ -138,6 +150,7 @@ async fn look(readers: &Readers, writer: &Writer) -> Result<Listed> {
         .record(move |connection| deliveries::list_as_due(connection, &written, now_ms()))
         .await?;
     Ok(Listed {
+        last: Some(unlisted.last),
         waiting: unlisted.waiting.clone(),
         is_full: unlisted.is_full,
     })
@@ -153,8 +166,10 @@ mod tests {
     /// A look that has listed the deliveries 1, 2, … of these webhooks.
     fn listed(webhooks: &[WebhookId], is_full: bool) -> Option<Listed> {
         let ids = (1..).map(DeliveryId::from_i64);
+        let waiting: Vec<_> = ids.zip(webhooks.iter().copied()).collect();
         Some(Listed {
-            waiting: ids.zip(webhooks.iter().copied()).collect(),
+            last: waiting.last().map(|(id, _)| *id),
+            waiting,
             is_full,
         })
     }
@@ -206,6 +221,20 @@ mod tests {
         listing.end(listed(&[], false), waiting, nothing_known, start);
         assert_eq!(listing.begin(start + EVERY), None, "that was all");
     }
+
+    #[test]
+    fn what_was_looked_at_is_known_for_good() {
+        let start = Instant::now();
+        let mut listing = Listing::new(start);
+        let has_looked_at =
+            |listing: &Listing| [1, 2, 3].map(|id| listing.has_looked_at(DeliveryId::from_i64(id)));
+        assert_eq!(has_looked_at(&listing), [false; 3]);
+        for found in [listed(&[A, B], true), listed(&[], false), None] {
+            listing.end(found, HashSet::new(), nothing_known, start);
+            assert_eq!(has_looked_at(&listing), [true, true, false]);
+        }
+    }
+
     #[test]
     fn a_lane_that_has_what_was_listed_in_memory_reads_nothing() {
         let start = Instant::now();

@@ -9,7 +9,7 @@ use crate::store::deliveries::OwedDelivery;
 use tokio::sync::mpsc;
 
 /// Attempts that were asked for and that have not begun.
-const ATTEMPT_REQUESTS: usize = 1_024;
+pub(super) const ATTEMPT_REQUESTS: usize = 1_024;
 
 /// An attempt outside the schedule.
 #[derive(Debug)]

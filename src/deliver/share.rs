@@ -9,9 +9,11 @@ use std::collections::VecDeque;
 pub(super) enum Class {
     /// It has not been asked yet, and did not fail before the start.
     Unknown,
-    /// It failed last, or has kept silent for longer than [`SILENCE`](super::lane::SILENCE).
+    /// It has kept silent for longer than [`SILENCE`](super::lane::SILENCE), now or when it failed last; or it
+    /// failed before the start.
     Ailing,
-    /// Its last answer was a success, and it does not keep one waiting.
+    /// Its last answer was a success, or at least a prompt one: what it takes of the room it soon gives back, and
+    /// the breaker sees to it that a failing one takes little.
     Steady,
 }
 
@@ -22,7 +24,7 @@ impl Class {
 
 /// What there is of each class.
 #[derive(Debug, Default)]
-struct OfEach<T> {
+pub(super) struct OfEach<T> {
     unknown: T,
     ailing: T,
     steady: T,
@@ -37,7 +39,8 @@ impl<T> OfEach<T> {
         }
     }
 
-    fn of_mut(&mut self, class: Class) -> &mut T {
+    /// That of one class.
+    pub(super) fn of_mut(&mut self, class: Class) -> &mut T {
         match class {
             Class::Unknown => &mut self.unknown,
             Class::Ailing => &mut self.ailing,

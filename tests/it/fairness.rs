@@ -4,7 +4,8 @@
 use crate::support::data::MadeWebhook;
 use crate::support::owing::{count, failures, now_ms, owe, set_webhook, webhook_number, writing};
 use crate::support::{
-    Answer, Data, Options, Receiver, Server, Tenant, wait_at_most, wait_for_value, wait_until,
+    Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_at_most, wait_for_value,
+    wait_until,
 };
 use pillarbox::id::{WebhookId, WorkspaceId};
 use pillarbox::store::{Files, webhooks};
@@ -371,5 +372,82 @@ fn two_thousand_silent_webhooks_take_no_room_from_a_healthy_one() {
         silent.count() <= before + 128,
         "half of the room is theirs, not {}",
         silent.count() - before
+    );
+}
+
+#[test]
+fn what_people_ask_for_at_silent_webhooks_takes_no_room_from_the_schedule() {
+    // As many as an event is sent to at once by hand, and so often that all that may be unfinished is exceeded.
+    const SILENT: i64 = 200;
+    const TIMES: usize = 7;
+    let receiver = Receiver::healthy();
+    let silent = Silent::new();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.member(&tenant.id, "ann@example.com", "owner");
+    let healthy = data.webhook(&tenant.id, "Healthy", &receiver.url("/"), &["alive"]);
+    multiply(&data, &healthy, &tenant, SILENT, &silent.url, "dead");
+    let server = data.serve();
+    server.track(&tenant.key, "u", "alive");
+    wait_for_value("what arrived", &1, || count(&data, &healthy, "succeeded"));
+    let event = server.track(&tenant.key, "u", "dead");
+    let ann = Visitor::signed_in(&server, "ann@example.com");
+    let webhooks: Vec<_> = (1..=SILENT)
+        .map(|n| WebhookId::from_i64(webhook_number(&healthy) + n).to_string())
+        .collect();
+    let fields: Vec<_> = webhooks.iter().map(|id| ("webhook", &**id)).collect();
+    let resend = format!("/w/{}/events/{event}/resend", tenant.slug);
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        ann.submit(&resend, &fields);
+    }
+    wait_until("their attempts to begin", || {
+        (silent.count() >= 256).then_some(())
+    });
+    let posted = Instant::now();
+    server.track(&tenant.key, "u", "alive");
+    receiver.wait_for(2);
+    println!(
+        "{:?}, {:?} after the first was asked for, beside {}",
+        posted.elapsed(),
+        started.elapsed(),
+        silent.count()
+    );
+    assert!(
+        posted.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        posted.elapsed()
+    );
+    // Three quarters of the room by the schedule, and as many as the room has besides.
+    if started.elapsed() < Duration::from_secs(15) {
+        assert!(silent.count() <= 192 + 256, "{} at once", silent.count());
+    }
+}
+
+#[test]
+fn a_healthy_webhook_that_fails_once_does_not_queue_behind_silent_ones() {
+    const SILENT: i64 = 600;
+    let receiver = Receiver::statuses(&[200, 500, 200]);
+    let silent = Silent::new();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    let healthy = data.webhook(&tenant.id, "Healthy", &receiver.url("/"), &["alive"]);
+    multiply(&data, &healthy, &tenant, SILENT, &silent.url, "dead");
+    let server = Server::start(&data, &schedule("0s,100ms,1h"));
+    server.track(&tenant.key, "u", "alive");
+    wait_for_value("the first one", &1, || count(&data, &healthy, "succeeded"));
+    track_batch(&server, &tenant, "dead", 2);
+    wait_until("their part of the room to be full", || {
+        (silent.count() >= 128).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let posted = Instant::now();
+    server.track(&tenant.key, "u", "alive");
+    receiver.wait_for(3);
+    println!("tried again after {:?}", posted.elapsed());
+    assert!(
+        posted.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        posted.elapsed()
     );
 }

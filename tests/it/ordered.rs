@@ -251,3 +251,42 @@ fn the_order_holds_under_load_and_kills() {
     assert!(receiver.count() <= 400 + 2);
     assert_queue_holds_what_is_pending(&data);
 }
+
+#[test]
+fn the_order_holds_through_failures_pauses_edits_and_kills() {
+    const ROUNDS: i32 = 3;
+    const EVENTS: i32 = 60;
+    let receiver =
+        Receiver::new(|request| Answer::Status(if request.number % 7 == 3 { 503 } else { 200 }));
+    let (data, tenant, webhook) = ordered(&receiver);
+    let path = |rest: &str| format!("/w/{}/webhooks/{}{rest}", tenant.slug, webhook.id);
+    for round in 0..ROUNDS {
+        let mut server = Server::start(&data, &schedule(&["10ms"; 30].join(",")));
+        let ann = Visitor::signed_in(&server, "ann@example.com");
+        std::thread::scope(|scope| {
+            let posting = scope.spawn(|| {
+                let first = round * EVENTS;
+                track(&server, &tenant, first..first + EVENTS);
+            });
+            while !posting.is_finished() {
+                ann.submit(&path("/pause"), &[]);
+                ann.submit(&path("/activate"), &[("held", "send")]);
+                set_webhook(&data, &webhook, &format!("concurrency = {}", 1 + round));
+            }
+            posting.join().unwrap();
+        });
+        if round + 1 < ROUNDS {
+            server.process.kill();
+            continue;
+        }
+        wait_at_most(Duration::from_secs(60), "all to arrive", || {
+            (count(&data, &webhook, "succeeded") == i64::from(ROUNDS * EVENTS)).then_some(())
+        });
+    }
+    // What failed, and what was on its way at a kill, comes again right after itself.
+    let mut came = types(&receiver);
+    came.dedup();
+    let wanted: Vec<_> = (0..ROUNDS * EVENTS).map(|n| n.to_string()).collect();
+    assert_eq!(came, wanted);
+    assert_queue_holds_what_is_pending(&data);
+}

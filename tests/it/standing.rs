@@ -305,6 +305,43 @@ fn pauses_under_load_lose_and_double_nothing() {
 }
 
 #[test]
+fn pauses_and_kills_under_load_lose_nothing() {
+    const ROUNDS: usize = 3;
+    const EVENTS: usize = 150;
+    let receiver =
+        Receiver::new(|request| Answer::Status(if request.number % 5 == 3 { 500 } else { 200 }));
+    let (data, tenant, webhook) = one_webhook(&receiver);
+    for round in 1..=ROUNDS {
+        let mut server = Server::start(&data, &options(&["10ms"; 30].join(","), &[]));
+        let ann = Visitor::signed_in(&server, "ann@example.com");
+        std::thread::scope(|scope| {
+            let posting = scope.spawn(|| {
+                for n in 0..EVENTS {
+                    server.track(&tenant.key, "u", &format!("tour.{round}.{n}"));
+                }
+            });
+            while !posting.is_finished() {
+                ann.submit(&path(&tenant, &webhook, "/pause"), &[]);
+                ann.submit(&path(&tenant, &webhook, "/activate"), &[("held", "send")]);
+            }
+            posting.join().unwrap();
+        });
+        if round < ROUNDS {
+            server.process.kill();
+            continue;
+        }
+        wait_at_most(Duration::from_secs(60), "all to arrive", || {
+            (count(&data, &webhook, "succeeded") == 450).then_some(())
+        });
+    }
+    assert_eq!(receiver.times_by_message().len(), ROUNDS * EVENTS);
+    assert_eq!(data.rows("delivery"), 450);
+    // Every request has its record, but for what was on its way at a kill.
+    let unrecorded = receiver.count() - usize::try_from(data.rows("attempt")).unwrap();
+    assert!(unrecorded <= (ROUNDS - 1) * 32, "{unrecorded}");
+}
+
+#[test]
 fn what_is_on_its_way_when_its_webhook_is_paused_or_deleted_ends_and_is_recorded() {
     let (answer, wait) = std::sync::mpsc::channel::<u16>();
     let wait = std::sync::Mutex::new(wait);
