@@ -269,9 +269,15 @@ fn a_webhook_hears_of_others_and_of_its_own_edits_but_not_of_what_silences_it() 
         &[("held", "send")],
     );
     // A webhook that is made is told of what comes after it.
-    told.data
+    let third = told
+        .data
         .webhook(&told.tenant.id, "Third", &other.url("/"), &["admin.*"]);
     told.receiver.wait_for(7);
+    // The box follows a command within a second, and says so of a test of nothing.
+    let test = told.path(&format!("webhooks/{}/test", third.id));
+    wait_until("the box to know the third webhook", || {
+        (ann.post(&test, &[]).status == 422).then_some(())
+    });
     change(
         &ann,
         &told.path(&format!("{own}/delete")),
