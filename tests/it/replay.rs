@@ -1205,7 +1205,8 @@ fn a_delivery_shows_what_differs_and_a_command_that_verifies() {
         assert!(text.contains(line), "{line} is not in {text}");
     }
     assert!(
-        page.text().contains("Resolving the name 9.0 ms") && page.text().contains("Connecting 30 ms"),
+        page.text().contains("Resolving the name 9.0 ms")
+            && page.text().contains("Connecting 30 ms"),
         "{}",
         page.text()
     );
