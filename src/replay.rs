@@ -18,6 +18,8 @@ pub const MAX_FAILURES_IN_ROW: u32 = 100;
 pub const ESTIMATE_LIMIT: usize = 10_000;
 /// Replays of a box that run at once.
 pub const MAX_RUNNING: usize = 32;
+/// Replays of a workspace that run at once, so that none takes the box's for itself.
+pub const MAX_RUNNING_OF_WORKSPACE: usize = 8;
 /// Deliveries that can be chosen one by one, at once.
 pub const MAX_CHOSEN: usize = 200;
 

@@ -4,7 +4,7 @@ use super::answer::{Page, page, see_other};
 use super::flash::{self, Flash, Said};
 use super::format::{duration, number};
 use super::forms::{Form, Refusals};
-use super::history_filter::HistoryFilter;
+use super::history_filter::{FIELDS, HistoryFilter};
 use super::session::Visitor;
 use super::view::{Cursor, PAGE_ROWS, Section, Shell, State, When, cut_page};
 use crate::access::Role;
@@ -250,7 +250,9 @@ pub(super) async fn act(
     form: Form,
 ) -> Page {
     visitor.must_be(Role::Member)?;
-    let fields = form.open_signed(&visitor.person.form_token, &["do", "delivery"])?;
+    let mut allowed = FIELDS.to_vec();
+    allowed.extend(["do", "delivery"]);
+    let fields = form.open_signed(&visitor.person.form_token, &allowed)?;
     let chosen = chosen(&fields.all("delivery"))?;
     let workspace = visitor.membership.workspace;
     if fields.one("do") != "cancel" {
@@ -270,8 +272,16 @@ pub(super) async fn act(
         .await?;
     let count = cancelled.len();
     forget(&attempts, cancelled).await;
-    let list = format!("{}/deliveries", visitor.base());
-    Ok(see_other(&flash::to(&list, Said::Cancelled, count)))
+    let list = flash::to(
+        &format!("{}/deliveries", visitor.base()),
+        Said::Cancelled,
+        count,
+    );
+    // The list that they were chosen in.
+    Ok(see_other(&match &*HistoryFilter::of(&fields).query("") {
+        "" => list,
+        query => format!("{list}&{query}"),
+    }))
 }
 
 fn chosen(texts: &[String]) -> Result<Vec<DeliveryId>> {

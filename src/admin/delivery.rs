@@ -71,6 +71,8 @@ struct Show {
     poll: Option<&'static str>,
     poll_href: String,
     dots: Vec<Dot>,
+    /// How many attempts there were, where the strip shows the newest of them only.
+    of_attempts: Option<String>,
     attempt: Option<AttemptView>,
     chart_width: i64,
     difference: Option<Difference>,
@@ -157,6 +159,7 @@ fn page_of(visitor: &Visitor, found: Found, query: &AttemptQuery, flash: &Flash)
     let place = |number: i64| attempts.iter().position(|attempt| attempt.number == number);
     let shown = query.attempt.and_then(place).unwrap_or(0);
     let newest = attempts.first().map(|attempt| attempt.number);
+    let of_attempts = (count(row.attempts) > attempts.len()).then(|| number(row.attempts));
     let dots = attempts
         .iter()
         .enumerate()
@@ -190,6 +193,7 @@ fn page_of(visitor: &Visitor, found: Found, query: &AttemptQuery, flash: &Flash)
         poll: poll(&row, is_asked_for, now_ms),
         poll_href: poll_href(&href, &row, query, is_asked_for),
         dots,
+        of_attempts,
         difference,
         compare_with: compare_with(&attempts, shown, &href),
         attempt: attempts

@@ -30,6 +30,8 @@ struct Ask {
     shell: Shell,
     list: &'static str,
     list_href: String,
+    /// Whether it is a message's own, without an event.
+    is_of_message: bool,
     name: String,
     href: String,
     word: &'static str,
@@ -46,11 +48,17 @@ impl Subject {
 
     async fn ask(self, visitor: &Visitor, refusals: Refusals) -> Page {
         let workspace = visitor.membership.workspace;
-        let name: String = visitor
+        let (name, is_of_message) = visitor
             .desk()
             .read(move |connection| match self {
-                Self::Event(id) => Ok(events::get(connection, workspace, id)?.event.name.into()),
-                Self::Delivery(id) => Ok(history::get(connection, workspace, id)?.event_type),
+                Self::Event(id) => {
+                    let name = events::get(connection, workspace, id)?.event.name;
+                    Ok((String::from(name), false))
+                }
+                Self::Delivery(id) => {
+                    let row = history::get(connection, workspace, id)?;
+                    Ok((row.event_type, row.event.is_none()))
+                }
             })
             .await?;
         let (section, list, list_path) = match self {
@@ -62,6 +70,7 @@ impl Subject {
             shell: Shell::new(visitor, section, "Expunge the payload", &Flash::default()),
             list,
             list_href: format!("{}/{list_path}", visitor.base()),
+            is_of_message,
             name,
             href: self.href(visitor),
             word: EXPUNGE_WORD,

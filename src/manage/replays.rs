@@ -3,7 +3,10 @@
 use super::actor::Actor;
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, ReplayId, WorkspaceId};
-use crate::replay::{ESTIMATE_LIMIT, MAX_CHOSEN, MAX_RUNNING, ReplayState, Selection, not_now};
+use crate::replay::{
+    ESTIMATE_LIMIT, MAX_CHOSEN, MAX_RUNNING, MAX_RUNNING_OF_WORKSPACE, ReplayState, Selection,
+    not_now,
+};
 use crate::store::matching::{self, Order};
 use crate::store::replays::{self, NewReplay, ReplayRow};
 use crate::store::{history, webhooks};
@@ -173,11 +176,18 @@ pub fn start_replay(
     if !replay.state.may_start() {
         return Err(not_now("started", replay.state));
     }
-    if replays::running(connection, MAX_RUNNING)?.len() >= MAX_RUNNING {
+    let too_many = |count, whose| {
         let message = format!(
-            "{MAX_RUNNING} replays are running on this box already; start this one when one of them is done."
+            "{count} replays {whose} are running already; start this one when one of them is done."
         );
-        return Err(Error::new(Kind::Conflict, "too_many_replays", message));
+        Err(Error::new(Kind::Conflict, "too_many_replays", message))
+    };
+    let most = MAX_RUNNING_OF_WORKSPACE;
+    if replays::running_of(connection, workspace, most)? >= most {
+        return too_many(most, "of this workspace");
+    }
+    if replays::running(connection, MAX_RUNNING)?.len() >= MAX_RUNNING {
+        return too_many(MAX_RUNNING, "on this box");
     }
     replays::set_rate(connection, id, rate)?;
     put(connection, actor, &replay, ReplayState::Running)?;

@@ -109,8 +109,15 @@ const COLUMNS: &str = "SELECT r.id, r.workspace_id, r.state, r.reason, r.webhook
      FROM replay r LEFT JOIN webhook w ON w.id = r.webhook_id AND w.workspace_id = r.workspace_id LEFT JOIN user u ON u.id = r.created_by";
 
 fn replay_row(row: &Row<'_>) -> rusqlite::Result<ReplayRow> {
-    let state: Option<String> = row.get("delivery_state")?;
-    let event_type: Option<String> = row.get("event_type")?;
+    // What cannot be read must not be taken for everything.
+    let state = match row.get::<_, Option<String>>("delivery_state")? {
+        Some(_) => Some(word(row, "delivery_state", DeliveryState::parse)?),
+        None => None,
+    };
+    let event_type = match row.get::<_, Option<String>>("event_type")? {
+        Some(_) => Some(word(row, "event_type", |text| text.parse().ok())?),
+        None => None,
+    };
     let is_chosen = row.get("is_chosen")?;
     Ok(ReplayRow {
         id: row.get("id")?,
@@ -119,8 +126,8 @@ fn replay_row(row: &Row<'_>) -> rusqlite::Result<ReplayRow> {
         reason: row.get("reason")?,
         selection: Selection {
             webhook: row.get("webhook_id")?,
-            state: state.as_deref().and_then(DeliveryState::parse),
-            event_type: event_type.and_then(|text| text.parse().ok()),
+            state,
+            event_type,
             after: row.get("after_id")?,
             before: row.get("before_id")?,
             with_tests: is_chosen,
@@ -201,6 +208,20 @@ pub fn running(connection: &Connection, limit: usize) -> Result<Vec<ReplayId>> {
         )?
         .query_map([rows], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many replays of a workspace run, counted up to `limit`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn running_of(connection: &Connection, workspace: WorkspaceId, limit: usize) -> Result<usize> {
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM replay WHERE state = 'running' AND id > 0 AND workspace_id = ?1 LIMIT ?2)",
+        )?
+        .query_row(params![workspace, rows], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(limit))
 }
 
 /// Puts a replay in a state, if it still stands where it was seen. Says whether it did.

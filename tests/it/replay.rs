@@ -366,6 +366,27 @@ fn another_workspaces_webhook_is_no_webhook_of_a_replay() {
 }
 
 #[test]
+fn no_workspace_takes_all_replays_of_the_box_for_itself() {
+    let receiver = Receiver::healthy();
+    let past = Past::with_failed(&receiver, 60);
+    let ann = past.ann();
+    for _ in 0..8 {
+        let replay = past.replay(&ann);
+        ann.submit(&format!("{replay}/start"), &[("rate", "1")]);
+    }
+    let one_more = past.replay(&ann);
+    let page = ann.post(&format!("{one_more}/start"), &[("rate", "1")]);
+    assert!(
+        page.status == 409
+            && page
+                .text()
+                .contains("8 replays of this workspace are running"),
+        "{}",
+        page.text()
+    );
+}
+
+#[test]
 fn a_failed_replay_leaves_the_schedule_alone() {
     let receiver = Receiver::statuses(&[500]);
     let past = Past::new(&receiver, &["*"], "0s,1h");
@@ -526,8 +547,10 @@ fn chosen_deliveries_are_replayed_or_cancelled() {
         ("do", "cancel"),
         ("delivery", held.as_str()),
         ("delivery", ids[0].as_str()),
+        ("from", "24h"),
     ];
     let page = ann.submit(&past.path("deliveries"), &fields);
+    assert!(page.location().ends_with("&from=24h"), "the list as it was");
     assert!(
         ann.see(page.location())
             .text()
@@ -928,7 +951,7 @@ fn places(data: &Data, needle: &str) -> Vec<String> {
 fn an_expunged_payload_is_in_no_row_of_the_file() {
     const NEEDLE: &str = "needle-4711";
     let receiver = Receiver::always(Answer::Whole(500, vec![], NEEDLE.as_bytes().to_vec()));
-    let past = Past::new(&receiver, &["*"], "0s,1h");
+    let mut past = Past::new(&receiver, &["*"], "0s,1h");
     let body = json!({"event": "order.placed", "userId": "u", "properties": {"card": NEEDLE}});
     let (_, answer) = past.server.post_native(&past.tenant.key, body.to_string());
     let event = answer["id"]
@@ -982,6 +1005,16 @@ fn an_expunged_payload_is_in_no_row_of_the_file() {
     );
     let audited = "SELECT count(*) FROM audit WHERE action = 'event.expunged'";
     assert_eq!(past.data.number(audited), 1);
+    // Once the box is stopped, no byte of it is left in the folder, not even in what is free.
+    assert!(past.server.terminate().success());
+    for entry in std::fs::read_dir(past.data.file().parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let is_there = bytes
+            .windows(NEEDLE.len())
+            .any(|window| window == NEEDLE.as_bytes());
+        assert!(!is_there, "{}", path.display());
+    }
 }
 
 /// Posts an order with this card and message id; its id.
