@@ -48,6 +48,7 @@ impl Disabled {
                     seconds / 3_600 * 3_600
                 };
                 let time = humantime::format_duration(Duration::from_secs(plain));
+                let time = time.to_string().replace("day", " day");
                 format!(
                     "Every attempt has failed for {time}, since {}. Activate the webhook once its receiver answers.",
                     rfc3339(since_ms)
@@ -210,7 +211,7 @@ mod tests {
         let reason = |ms| Disabled::FailedSince { since_ms: 0 }.reason(ms);
         assert!(
             reason(five_days_ms + 61_000)
-                .starts_with("Every attempt has failed for 5days, since 1970-")
+                .starts_with("Every attempt has failed for 5 days, since 1970-")
         );
         assert!(reason(2_500).starts_with("Every attempt has failed for 2s, since"));
         assert!(Disabled::Gone.reason(0).contains("410 Gone"));

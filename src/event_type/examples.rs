@@ -270,7 +270,7 @@ fn system(act: &str) -> Value {
         }),
         "webhook_disabled" => json!({
             "webhook": webhook,
-            "reason": "Every attempt has failed for 5days, since 2025-12-27T12:00:00.000Z.",
+            "reason": "Every attempt has failed for 5 days, since 2025-12-27T12:00:00.000Z. Activate the webhook once its receiver answers.",
             "held": 12,
             "lastAttempt": attempt,
         }),

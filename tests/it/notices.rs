@@ -1,6 +1,8 @@
 //! What the box itself says to webhooks: of changes that people make, of profiles, and of itself. Each once,
 //! to those who want to know, and to nobody of another workspace.
 
+use crate::support::data::MadeWebhook;
+use crate::support::owing::set_ordered;
 use crate::support::page::Page;
 use crate::support::receiver::Request;
 use crate::support::{
@@ -267,9 +269,15 @@ fn a_webhook_hears_of_others_and_of_its_own_edits_but_not_of_what_silences_it() 
         &[("held", "send")],
     );
     // A webhook that is made is told of what comes after it.
-    told.data
+    let third = told
+        .data
         .webhook(&told.tenant.id, "Third", &other.url("/"), &["admin.*"]);
     told.receiver.wait_for(7);
+    // The box follows a command within a second, and says so of a test of nothing.
+    let test = told.path(&format!("webhooks/{}/test", third.id));
+    wait_until("the box to know the third webhook", || {
+        (ann.post(&test, &[]).status == 422).then_some(())
+    });
     change(
         &ann,
         &told.path(&format!("{own}/delete")),
@@ -379,7 +387,21 @@ fn what_commands_change_is_told_while_the_box_runs_and_after_it_did_not() {
 
 #[test]
 fn what_a_command_is_about_to_write_hides_nothing_that_the_box_wrote() {
+    commands_and_events_hide_nothing(false);
+}
+
+#[test]
+fn nor_from_a_webhook_that_keeps_the_order() {
+    commands_and_events_hide_nothing(true);
+}
+
+fn commands_and_events_hide_nothing(is_ordered: bool) {
     let told = Told::of(&["admin.*", "A"]);
+    let webhook = MadeWebhook {
+        id: told.webhook.clone(),
+        secret: String::new(),
+    };
+    set_ordered(&told.data, &webhook, is_ordered);
     let mut server = told.data.serve();
     told.receiver.answer(Answer::Stall);
     // Commands' ids may run ahead of the box's: neither side's cursor may pass over the other's.
