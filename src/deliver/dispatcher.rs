@@ -4,7 +4,7 @@
 use super::attempt::{self, Made, Target, Told, Tools};
 use super::backlog::{self, Backlog, Readings, in_background};
 use super::books::Books;
-use super::health::{Changes, Failing};
+use super::health::{Changes, Failing, learn};
 use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
@@ -524,12 +524,7 @@ impl Dispatcher {
 
     /// Takes what recording came to know of receivers, and what is owed to others because of it.
     fn follow_changes(&mut self, changes: Changes) {
-        for (webhook, since_ms) in changes.health {
-            match since_ms {
-                Some(since_ms) => self.failing.insert(webhook, since_ms),
-                None => self.failing.remove(&webhook),
-            };
-        }
+        learn(&mut self.failing, &changes.health);
         changes.fresh.into_iter().for_each(|owed| self.push(owed));
     }
 
