@@ -12,8 +12,8 @@ use crate::owe::owe;
 use crate::schema::Budget;
 use crate::store::catalog::CatalogHandle;
 use crate::store::deliveries::OwedDelivery;
-use crate::store::events;
 use crate::store::writer::{Weight, Writer};
+use crate::store::{events, past};
 use crate::violations::{Violation, Violations};
 use rusqlite::Connection;
 use std::collections::HashMap;
@@ -406,12 +406,18 @@ impl Parts {
         };
         let earlier = events::with_key(connection, event.workspace, id, key)?
             .filter(|earlier| earlier.event.verification.key_space() == space);
-        Ok(earlier.map(|earlier| {
-            if event.says_the_same_as(&earlier.event) {
-                Acceptance::Duplicate(id)
-            } else {
-                Acceptance::Conflict(id)
-            }
+        let Some(earlier) = earlier else {
+            return Ok(None);
+        };
+        // Of one whose payload was expunged, what is left is compared: whoever sends it again, because an answer
+        // got lost, is told that it came, and its payload does not come back.
+        let is_known = event.says_the_same_as(&earlier.event)
+            || (past::event_expunged(connection, id)?.is_some()
+                && event.says_the_same_but_for_payload(&earlier.event));
+        Ok(Some(if is_known {
+            Acceptance::Duplicate(id)
+        } else {
+            Acceptance::Conflict(id)
         }))
     }
 

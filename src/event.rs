@@ -237,6 +237,14 @@ impl Event {
     /// Whether `self`, sent again under the same key, is what was stored as `other`: everything the
     /// sender said, to the byte. A time that was left out is the time of receipt, which differs.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.says_the_same_but_for_payload(other)
+            && self.properties == other.properties
+            && self.traits == other.traits
+            && self.context == other.context
+    }
+
+    /// As [`Event::says_the_same_as`], of one of which the payload is not there any more.
+    pub fn says_the_same_but_for_payload(&self, other: &Self) -> bool {
         let same_time = self.occurred_at_ms == other.occurred_at_ms
             || (self.occurred_at_ms == self.received_at_ms
                 && other.occurred_at_ms == other.received_at_ms);
@@ -244,9 +252,6 @@ impl Event {
             && self.kind == other.kind
             && self.name == other.name
             && self.identifiers == other.identifiers
-            && self.properties == other.properties
-            && self.traits == other.traits
-            && self.context == other.context
             && self.replace_traits == other.replace_traits
             && self.customer_is_account == other.customer_is_account
     }

@@ -189,11 +189,22 @@ fn begins_with(name: &str, prefix: &str) -> bool {
     prefix.chars().all(|c| visible.next() == Some(c))
 }
 
-/// What is to be seen of a name, in small letters.
+/// What is to be seen of a name, in small letters. By way of the large ones: a few letters and ligatures of
+/// their own have the same, and receivers may compare by those.
 fn visible(name: &str) -> impl Iterator<Item = char> {
     name.chars()
         .filter(|c| !c.is_whitespace() && !is_invisible(*c))
-        .map(|c| c.to_ascii_lowercase())
+        .map(narrow)
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+}
+
+/// The ASCII character that a wide one is a form of.
+fn narrow(c: char) -> char {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        _ => c,
+    }
 }
 
 /// Characters that take no room, and marks of the direction of writing.

@@ -226,6 +226,11 @@ impl Counts {
         }
     }
 
+    /// Takes those of `expected` that were not met for skipped: they were swept, or do not match any more.
+    fn skip_rest(&mut self, expected: i64) {
+        self.skipped += (expected - self.done()).max(0);
+    }
+
     /// Deliveries that it is done with.
     pub fn done(&self) -> i64 {
         self.sent + self.skipped
@@ -273,6 +278,11 @@ impl Progress {
             self.place = delivery;
             self.counts.add(outcome);
         }
+    }
+
+    /// All of it is done: what was counted and not met is skipped, so that the counts come to `expected`.
+    pub fn finish(&mut self, expected: i64) {
+        self.counts.skip_rest(expected);
     }
 
     /// Everything up to there was looked at, and what was not sent is not meant. Only while nothing is open.
@@ -376,6 +386,18 @@ mod tests {
             progress.end(id, Outcome::Failed);
         }
         assert!(progress.is_hopeless());
+    }
+
+    #[test]
+    fn what_was_counted_and_not_met_is_skipped() {
+        let mut progress = Progress::new(DeliveryId::from_i64(0), Counts::default());
+        progress.begin(DeliveryId::from_i64(1));
+        progress.end(DeliveryId::from_i64(1), Outcome::Succeeded);
+        progress.finish(3);
+        let (_, counts) = progress.reached();
+        assert_eq!((counts.sent, counts.skipped, counts.done()), (1, 2, 3));
+        progress.finish(0);
+        assert_eq!(progress.reached().1, counts, "more than were counted");
     }
 
     proptest! {

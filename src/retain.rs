@@ -61,6 +61,7 @@ pub struct Sweeper {
 struct Places {
     delivery: i64,
     message: i64,
+    replay: i64,
     event: i64,
     reject: i64,
     /// The newest event of the timeline's oldest segment, as it was when last looked at.
@@ -78,6 +79,15 @@ struct Horizon {
 
 /// Waits for as long as it is told, and says whether to go on.
 type Rest<'a> = &'a mut dyn FnMut(Duration) -> bool;
+
+fn look_at_disk(space: Option<&mut SpaceWatch>, writer: &Writer) {
+    let Some(space) = space else { return };
+    if let Err(e) = space.look(now_ms())
+        && writer.is_alive()
+    {
+        tracing::error!(error = %e, "the disk's room could not be looked at and will be again");
+    }
+}
 
 impl Sweeper {
     /// A sweeper that has not begun.
@@ -112,9 +122,19 @@ impl Sweeper {
     }
 
     fn run(mut self, stopped: &Receiver<()>) {
-        let mut rest =
-            |pause| matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
-        self.look_at_disk();
+        let (mut space, writer) = (self.space.take(), self.writer.clone());
+        let mut looked: Option<Instant> = None;
+        // Also between the slices of a sweep, which may take hours.
+        let mut rest = |pause| {
+            if looked.is_none_or(|at| at.elapsed() >= LOOK_AT_DISK) {
+                looked = Some(Instant::now());
+                look_at_disk(space.as_mut(), &writer);
+            }
+            matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
+        };
+        if !rest(Duration::ZERO) {
+            return;
+        }
         loop {
             match self.sweep(now_ms(), &mut rest) {
                 Ok(0) => {}
@@ -131,17 +151,7 @@ impl Sweeper {
                     return;
                 }
                 left -= pause;
-                self.look_at_disk();
             }
-        }
-    }
-
-    fn look_at_disk(&mut self) {
-        let Some(space) = &mut self.space else { return };
-        if let Err(e) = space.look(now_ms())
-            && self.writer.is_alive()
-        {
-            tracing::error!(error = %e, "the disk's room could not be looked at and will be again");
         }
     }
 
@@ -193,6 +203,11 @@ impl Sweeper {
         )? && self.sweep_table(
             (&mut places.message, horizon.deliveries),
             retention::take_messages,
+            rows,
+            rest,
+        )? && self.sweep_table(
+            (&mut places.replay, horizon.deliveries),
+            retention::take_replays,
             rows,
             rest,
         )? && self.sweep_table(

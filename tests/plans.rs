@@ -97,6 +97,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "the attempts of a bite of deliveries, each found through the one after it",
     ),
     (
+        "WHERE event_id = ?2 AND origin IS NOT NULL AND workspace_id = ?1 ORDER BY id",
+        "what people sent of an event later, each a click of theirs, and all of its payload is to be taken out",
+    ),
+    (
         "UPDATE delivery SET state = 'held'",
         "pausing a webhook holds all that it is owed at once",
     ),

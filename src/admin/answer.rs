@@ -64,6 +64,8 @@ struct ErrorPage<'a> {
     title: &'a str,
     message: &'a str,
     details: Vec<&'a str>,
+    /// Whether there is a form with what was refused.
+    goes_back: bool,
 }
 
 impl ErrorPage<'_> {
@@ -100,6 +102,7 @@ pub(super) fn error_page(error: &Error) -> HttpResponse {
         title,
         message,
         details,
+        goes_back: !error.field_errors().is_empty(),
     };
     let mut response = crate::http::begin(error);
     match page.render() {

@@ -169,7 +169,7 @@ fn page_of(visitor: &Visitor, found: Found, query: &AttemptQuery, flash: &Flash)
         .is_some_and(|before| row.attempts <= before);
     let is_member = visitor.is_at_least(Role::Member);
     let curl = (is_member && expunged.is_none())
-        .then(|| signed_curl(visitor, &row, &attempts, &body))
+        .then(|| signed_curl(visitor, &row, &body))
         .flatten();
     Show {
         shell: Shell::new(visitor, Section::Deliveries, &row.event_type, flash),
@@ -228,19 +228,10 @@ fn schedule(visitor: &Visitor, row: &DeliveryRow) -> usize {
     own.unwrap_or(visitor.desk().settings.attempts)
 }
 
-fn signed_curl(
-    visitor: &Visitor,
-    row: &DeliveryRow,
-    attempts: &[AttemptRow],
-    body: &[u8],
-) -> Option<CopyBlock> {
+fn signed_curl(visitor: &Visitor, row: &DeliveryRow, body: &[u8]) -> Option<CopyBlock> {
     let catalog = visitor.desk().catalog.current();
     let webhook = catalog.webhook(row.webhook)?;
-    let headers = attempts
-        .first()
-        .map(|attempt| attempt.request_headers.pairs())
-        .unwrap_or_default();
-    let command = curl::signed(webhook, &headers, row.message, body, visitor.desk().now_ms)?;
+    let command = curl::signed(webhook, row.message, body, visitor.desk().now_ms)?;
     Some(CopyBlock::new("the command", command))
 }
 

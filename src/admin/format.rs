@@ -35,8 +35,9 @@ pub(super) fn bytes(n: usize) -> String {
 /// How long something took, from microseconds.
 pub(super) fn duration(us: i64) -> String {
     match us {
-        ..1_000 => "< 1 ms".to_owned(),
-        1_000..1_000_000 => format!("{} ms", us / 1_000),
+        ..100 => "< 0.1 ms".to_owned(),
+        100..10_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
+        10_000..1_000_000 => format!("{} ms", us / 1_000),
         _ => format!("{}.{:02} s", us / 1_000_000, us % 1_000_000 / 10_000),
     }
 }
@@ -53,7 +54,9 @@ mod tests {
         assert_eq!(number(-1_234_567), "-1,234,567");
         assert_eq!(bounded_number(1_001, 1_000), "more than 1,000");
         assert_eq!(bytes(1_536), "1.5 KiB");
-        assert_eq!(duration(999), "< 1 ms");
+        assert_eq!(duration(99), "< 0.1 ms");
+        assert_eq!(duration(999), "0.9 ms");
+        assert_eq!(duration(9_999), "9.9 ms");
         assert_eq!(duration(12_345), "12 ms");
         assert_eq!(duration(1_234_567), "1.23 s");
     }

@@ -34,7 +34,11 @@ impl BodyView {
             return Self::of_binary(bytes);
         };
         if text.is_empty() {
-            return Self::plain("", Some("Empty.".to_owned()));
+            return Self {
+                pieces: Vec::new(),
+                raw: None,
+                note: Some("Empty.".to_owned()),
+            };
         }
         if serde_json::from_str::<IgnoredAny>(text).is_err() {
             return Self::plain(text, None);

@@ -24,11 +24,31 @@ pub(super) const NEW_FIELDS: [&str; 13] = [
 ];
 
 /// The fields of the form of a known one: how it signs is changed elsewhere.
-pub(super) const KNOWN_FIELDS: [&str; 13] = {
-    let mut fields = NEW_FIELDS;
-    fields[12] = "drop_credentials";
-    fields
-};
+pub(super) const KNOWN_FIELDS: [&str; 14] = [
+    "name",
+    "url",
+    "event",
+    "format",
+    "filter",
+    "header_name",
+    "header_value",
+    "schedule",
+    "concurrency",
+    "rate",
+    "ordered",
+    "check",
+    "drop_credentials",
+    "as_of",
+];
+
+/// When what the form was made from had been changed last, Unix milliseconds, as the form says it; `None` where
+/// it says nothing. What is no time is none that ever was.
+pub(super) fn as_of(fields: &Fields) -> Option<i64> {
+    match fields.one("as_of") {
+        "" => None,
+        text => Some(text.parse().unwrap_or(i64::MIN)),
+    }
+}
 
 /// What stands in the form.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +57,8 @@ pub(super) struct Draft {
     pub(super) input: WebhookInput,
     /// How it is to sign; asked of a new one only.
     pub(super) signing: Signing,
+    /// When the webhook had been changed last that the form was made from; asked of a known one only.
+    pub(super) as_of: Option<i64>,
     /// Choices that are none of those offered.
     pub(super) wrong: Vec<FieldError>,
 }
@@ -68,6 +90,7 @@ impl Draft {
         Self {
             input,
             signing,
+            as_of: as_of(fields),
             wrong,
         }
     }

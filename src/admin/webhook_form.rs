@@ -17,7 +17,8 @@ use crate::manage;
 use crate::store::profiles;
 use crate::store::webhooks;
 use crate::webhook::{
-    MAX_CONCURRENCY, MAX_FILTERS, MAX_HEADERS, MAX_RATE, Signing, WebhookInput, WebhookSettings,
+    MAX_CONCURRENCY, MAX_FILTERS, MAX_HEADERS, MAX_RATE, Signing, Webhook, WebhookInput,
+    WebhookSettings,
 };
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -59,6 +60,7 @@ struct Editor {
     submit: &'static str,
     is_new: bool,
     has_credentials: bool,
+    as_of: Option<i64>,
     input: WebhookInput,
     catalog: Catalog,
     formats: Vec<Alternative>,
@@ -76,6 +78,7 @@ struct Editor {
 #[derive(Clone)]
 struct Known {
     id: WebhookId,
+    changed_at_ms: i64,
     settings: WebhookSettings,
 }
 
@@ -110,6 +113,11 @@ async fn render(visitor: &Visitor, known: Option<&Known>, draft: Draft, told: To
         action,
         submit,
         is_new: known.is_none(),
+        // Who was told that it was changed has been shown the way to look; who was not saves on the old terms.
+        as_of: known.map(|known| match draft.as_of {
+            Some(seen) if !refusals.has("as_of") => seen,
+            _ => known.changed_at_ms,
+        }),
         has_credentials: known.is_some_and(|known| known.settings.credentials.is_some()),
         catalog: Catalog::new(&seen, &draft.input.events),
         formats: webhook_draft::formats(draft.input.format),
@@ -158,8 +166,16 @@ async fn known(visitor: &Visitor, id: &str) -> Result<Known> {
         .desk()
         .read(move |connection| webhooks::get(connection, &vault, workspace, id))
         .await?;
-    let settings = row.webhook.settings;
-    Ok(Known { id, settings })
+    let Webhook {
+        changed_at_ms,
+        settings,
+        ..
+    } = row.webhook;
+    Ok(Known {
+        id,
+        changed_at_ms,
+        settings,
+    })
 }
 
 /// Everything that is wrong with the draft, as far as it can be said without dialling.
@@ -293,10 +309,11 @@ pub(super) async fn save(
         Err(refusal) => Err(refusal),
         Ok(()) => {
             let (vault, wanted) = (visitor.desk().vault.clone(), draft.input.clone());
+            let as_of = draft.as_of;
             visitor
                 .desk()
                 .change_catalog(visitor.user(), move |connection, actor| {
-                    manage::edit_webhook(connection, actor, &vault, workspace, id, &wanted)
+                    manage::edit_webhook(connection, actor, &vault, workspace, id, &wanted, as_of)
                 })
                 .await
         }

@@ -12,7 +12,7 @@ use super::webhook_draft::{self, Alternative};
 use super::webhook_form::webhook_id;
 use crate::access::Role;
 use crate::error::{Error, Result};
-use crate::manage;
+use crate::manage::{self, KeyChange};
 use crate::snippets;
 use crate::store::webhooks;
 use crate::webhook::{
@@ -44,6 +44,7 @@ struct Secret {
     before: Option<(&'static str, When)>,
     guides: Vec<(&'static str, CopyBlock)>,
     signings: Vec<Alternative>,
+    as_of: i64,
     overlap: String,
     overlap_hint: String,
     refusals: Refusals,
@@ -99,6 +100,7 @@ fn render(visitor: &Visitor, webhook: Webhook, told: Told) -> Page {
             .map(|code| (code.language, CopyBlock::new(code.what, code.text)))
             .collect(),
         signings: webhook_draft::signings(signing),
+        as_of: webhook.changed_at_ms,
         overlap: told
             .overlap
             .unwrap_or_else(|| DEFAULT_OVERLAP_HOURS.to_string()),
@@ -181,7 +183,7 @@ pub(super) async fn rotate(
 ) -> Page {
     visitor.must_be(Role::Member)?;
     let webhook = subject(&visitor, &path).await?;
-    let fields = form.open_signed(&visitor.person.form_token, &["signing", "overlap"])?;
+    let fields = form.open_signed(&visitor.person.form_token, &["signing", "overlap", "as_of"])?;
     let overlap = check_overlap(fields.one("overlap"));
     let signing = match fields.one("signing") {
         "" => Some(webhook.key.signing),
@@ -199,20 +201,32 @@ pub(super) async fn rotate(
         };
         return render(&visitor, webhook, told);
     };
-    let (workspace, id, overlap) = (visitor.membership.workspace, webhook.id, *overlap);
+    let (workspace, id) = (visitor.membership.workspace, webhook.id);
+    let change = KeyChange {
+        signing,
+        overlap: *overlap,
+        as_of: webhook_draft::as_of(&fields),
+    };
     let vault = visitor.desk().vault.clone();
-    let key = visitor
+    let made = visitor
         .desk()
         .change_catalog(visitor.user(), move |connection, actor| {
-            manage::rotate_key(connection, actor, &vault, workspace, id, signing, overlap)
+            manage::rotate_key(connection, actor, &vault, workspace, id, change)
         })
-        .await?;
-    let told = Told {
-        shown: Some(Shown {
-            is_new: true,
-            block: CopyBlock::new("what it is verified with", key),
-        }),
-        ..Told::default()
+        .await;
+    let told = match made {
+        Ok(key) => Told {
+            shown: Some(Shown {
+                is_new: true,
+                block: CopyBlock::new("what it is verified with", key),
+            }),
+            ..Told::default()
+        },
+        Err(refusal) => Told {
+            overlap: Some(fields.one("overlap").to_owned()),
+            refusals: Refusals::of(refusal)?,
+            ..Told::default()
+        },
     };
     let webhook = subject(&visitor, &path).await?;
     render(&visitor, webhook, told)

@@ -25,7 +25,7 @@ pub(super) struct Create {
     /// The endpoint that is to receive the events
     #[arg(long)]
     url: String,
-    /// Event types: whole names, families such as tour.*, or * for all that apps send; may be repeated
+    /// Event types: whole names, families such as tour.*, or * for all that apps send and system.*; may be repeated
     #[arg(long = "event", required = true, num_args = 1.., value_name = "PATTERN")]
     events: Vec<String>,
     /// The shape of the bodies: standard, jimo or cloudevents

@@ -1,16 +1,16 @@
 //! An answer: read within the bounds, and judged. Decides nothing about the next attempt; what the receiver
 //! asked for is only taken down.
 
+use super::secrets::{REDACTED, Secrets};
 use crate::delivery::{ErrorClass, MAX_RETRY_AFTER};
 use crate::store::attempts::{HeadersText, Response};
 use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-/// What is kept of a header whose value is a secret.
-const REDACTED: &str = "(redacted)";
 /// At most this many characters of where a redirect points to are told.
 const LOCATION_CHARS: usize = 500;
 
@@ -26,7 +26,12 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Takes down what is answered, at most `cap` bytes of its body; says whether all of it was read.
-    pub(super) async fn receive(&mut self, answer: hyper::Response<Incoming>, cap: usize) -> bool {
+    pub(super) async fn receive(
+        &mut self,
+        answer: hyper::Response<Incoming>,
+        cap: usize,
+        secrets: &Secrets,
+    ) -> bool {
         let (head, body) = answer.into_parts();
         self.error = status_error(head.status, &head.headers);
         if matches!(
@@ -39,7 +44,7 @@ impl Answer {
         let length = head.headers.get(CONTENT_LENGTH);
         let response = self.response.insert(Response {
             status: head.status.as_u16(),
-            headers: readable(&head.headers),
+            headers: said_back(&head.headers, secrets),
             body: Vec::new(),
             truncated: false,
             length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
@@ -50,6 +55,20 @@ impl Answer {
             return false;
         }
         !response.truncated
+    }
+
+    /// Leaves out what the receiver said back of the request's secrets, whatever ended the answer.
+    pub(super) fn mask(&mut self, secrets: &Secrets) {
+        if let Some(response) = &mut self.response
+            && let Cow::Owned(masked) = secrets.masked(&response.body)
+        {
+            response.body = masked;
+        }
+        if let Some((_, detail)) = &mut self.error
+            && let Cow::Owned(masked) = secrets.masked(detail.as_bytes())
+        {
+            *detail = String::from_utf8_lossy(&masked).into_owned();
+        }
     }
 }
 
@@ -111,7 +130,16 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     (!asked.is_zero()).then(|| asked.min(MAX_RETRY_AFTER))
 }
 
-/// Headers as they are kept. Values that are marked as secret are not.
+/// An answer's headers as they are kept.
+fn said_back(headers: &HeaderMap, secrets: &Secrets) -> HeadersText {
+    let masked: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), secrets.masked(value.as_bytes())))
+        .collect();
+    HeadersText::new(masked.iter().map(|(name, value)| (*name, &**value)))
+}
+
+/// A request's headers as they are kept. Values that are marked as secret are not.
 pub(super) fn readable(headers: &HeaderMap) -> HeadersText {
     HeadersText::new(headers.iter().map(|(name, value)| {
         let kept = if value.is_sensitive() {

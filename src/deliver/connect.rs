@@ -11,20 +11,24 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 
 /// Names that are looked up at once. A lookup holds a thread until the system's resolver gives up,
 /// and the rest of the threads are for reading backlogs.
 const LOOKUPS_AT_ONCE: usize = 64;
+/// Lookups of one name at once: one whose name servers never answer, to which many deliveries go, leaves the
+/// others their turn.
+const LOOKUPS_OF_A_NAME: usize = 4;
 
 /// Reads that one connection gets in a row before others have their turn: a receiver that talks faster
 /// than it is read (interim answers without end, say) would otherwise hold up all of them, and its own
@@ -79,7 +83,39 @@ pub(super) struct Connector {
     rules: ConnectRules,
     tls: TlsConnector,
     resolve: Arc<Resolve>,
-    lookups: Arc<Semaphore>,
+    lookups: Lookups,
+}
+
+/// Whose turn it is to be looked up.
+struct Lookups {
+    all: Arc<Semaphore>,
+    of_names: Mutex<HashMap<Box<str>, Weak<Semaphore>>>,
+}
+
+impl Lookups {
+    fn new() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
+            of_names: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn; it ends when what is returned is dropped.
+    async fn turn(&self, name: &str) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
+        let own = self.of_name(name).acquire_owned().await?;
+        Ok([own, Arc::clone(&self.all).acquire_owned().await?])
+    }
+
+    fn of_name(&self, name: &str) -> Arc<Semaphore> {
+        let mut of_names = self.of_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = of_names.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        of_names.retain(|_, known| known.strong_count() > 0);
+        let new = Arc::new(Semaphore::new(LOOKUPS_OF_A_NAME));
+        of_names.insert(name.into(), Arc::downgrade(&new));
+        new
+    }
 }
 
 impl fmt::Debug for Connector {
@@ -113,7 +149,7 @@ impl Connector {
             rules,
             tls: Arc::new(config).into(),
             resolve,
-            lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
+            lookups: Lookups::new(),
         })
     }
 
@@ -224,12 +260,11 @@ impl Connector {
     async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
         let failed =
             |e: &dyn fmt::Display| ConnectError::new(ErrorClass::Dns, format!("{name}: {e}"));
-        let lookups = Arc::clone(&self.lookups);
-        let permit = lookups.acquire_owned().await.map_err(|e| failed(&e))?;
+        let turn = self.lookups.turn(name).await.map_err(|e| failed(&e))?;
         let (resolve, asked) = (Arc::clone(&self.resolve), name.to_owned());
         let lookup = tokio::task::spawn_blocking(move || {
             // Held by the thread itself: whoever asked may have given up long before it comes back.
-            let _permit = permit;
+            let _turn = turn;
             resolve(&asked, port)
         });
         match lookup.await {
@@ -576,6 +611,41 @@ mod tests {
         assert_eq!(refusal.class, ErrorClass::Dns);
         assert_eq!(refusal.detail, "no address of slow.example within 50ms");
         assert!(progress.address.is_none() && progress.phases.dns_us.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_answers_for_leaves_others_their_turn() {
+        let (answer, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let resolve = move |name: &str, _| {
+            if name == "silent.example" {
+                // Until the other end is dropped.
+                let _ = wait.lock().unwrap().recv();
+            }
+            Ok(Vec::new())
+        };
+        let connector = Connector::with_resolver(rules(&[]), Arc::new(resolve)).unwrap();
+        let connector = Arc::new(connector);
+        let silent: Vec<_> = (0..2 * LOOKUPS_AT_ONCE)
+            .map(|_| {
+                let connector = Arc::clone(&connector);
+                tokio::spawn(async move { connector.look_up("silent.example", 80).await })
+            })
+            .collect();
+        while connector.lookups.all.available_permits() > LOOKUPS_AT_ONCE - LOOKUPS_OF_A_NAME {
+            tokio::task::yield_now().await;
+        }
+        let other = connector.look_up("other.example", 80);
+        let other = tokio::time::timeout(Duration::from_secs(10), other).await;
+        assert!(other.expect("the other waits for it").is_ok());
+        assert_eq!(connector.lookups.of_names.lock().unwrap().len(), 2);
+        drop(answer);
+        for lookup in silent {
+            assert!(lookup.await.unwrap().is_ok());
+        }
+        // What is over is forgotten with the next name.
+        connector.look_up("last.example", 80).await.unwrap();
+        assert_eq!(connector.lookups.of_names.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]

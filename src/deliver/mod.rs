@@ -19,6 +19,7 @@ mod record;
 pub mod replays;
 mod request;
 mod restraint;
+mod secrets;
 pub mod sender;
 mod share;
 mod tasks;

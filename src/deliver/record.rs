@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, WebhookId};
 use crate::store::attempts::Recorder;
 use crate::store::catalog::Catalog;
-use crate::store::deliveries;
+use crate::store::{deliveries, past};
 use rusqlite::Connection;
 use std::ops::Range;
 use std::sync::Arc;
@@ -178,7 +178,9 @@ fn write(
 
 /// Where a delivery stands is worked out from where it stood when it was sent; and, if that has changed
 /// meanwhile, from its row as it is now: it was put on the due list, a person held or cancelled it, or
-/// asked for an attempt beside this one.
+/// asked for an attempt beside this one. Or had its payload expunged, and then the answer is not kept. That
+/// cancels what the schedule is about to send, so it is asked of what has changed, and of attempts that
+/// people asked for, whose deliveries may stand as they did.
 fn write_one(
     connection: &Connection,
     recorder: &mut Recorder<'_>,
@@ -187,9 +189,13 @@ fn write_one(
 ) -> Result<(Fate, Step)> {
     let attempt = &made.attempt;
     let mut before = made.standing;
+    let mut may_be_expunged = attempt.trigger != Trigger::Automatic;
     loop {
         let (after, is_asked_for) = before.after_attempt(&made.tried(), made.pace());
-        if recorder.record(attempt, &before, &after, is_asked_for)? {
+        let bare = (may_be_expunged && past::is_expunged(connection, attempt.delivery)?)
+            .then(|| attempt.without_answer());
+        let kept = bare.as_ref().unwrap_or(attempt);
+        if recorder.record(kept, &before, &after, is_asked_for)? {
             let is_settled = after.state != DeliveryState::Pending;
             if is_settled && (made.is_ordered || keeps_order(catalog, made.webhook)) {
                 recorder.leave_queue(attempt.delivery)?;
@@ -205,7 +211,7 @@ fn write_one(
         }
         match deliveries::standing(connection, attempt.delivery)? {
             // Nobody else writes between this look and the next round.
-            Some(now) if now != before => before = now,
+            Some(now) if now != before => (before, may_be_expunged) = (now, true),
             Some(_) => {
                 return Err(Error::internal(anyhow::anyhow!(
                     "a delivery cannot be moved"

@@ -6,9 +6,12 @@ use super::request::AttemptRequests;
 use crate::delivery::Trigger;
 use crate::error::Result;
 use crate::id::{DeliveryId, ReplayId};
-use crate::replay::{Candidate, MAX_FAILURES_IN_ROW, MAX_RUNNING, Outcome, Progress, ReplayState};
+use crate::replay::{
+    Candidate, MAX_FAILURES_IN_ROW, MAX_RUNNING, Outcome, Progress, ReplayState, Selection,
+};
 use crate::store::Readers;
 use crate::store::catalog::CatalogHandle;
+use crate::store::deliveries;
 use crate::store::matching::{self, Order};
 use crate::store::replays::{self, ReplayRow};
 use crate::store::writer::Writer;
@@ -225,6 +228,9 @@ impl Job {
                 },
             }
         }
+        if matches!(end, End::Done) && !row.is_more {
+            progress.finish(row.estimate);
+        }
         let end = match end {
             End::Stopped | End::Interrupted => None,
             End::Done => Some((ReplayState::Done, None)),
@@ -258,8 +264,7 @@ impl Job {
             if self.unnoted >= NOTE_AFTER {
                 self.note(progress, None).await?;
             }
-            let has_room = self.on_their_way.len() < IN_FLIGHT && progress.open() < BEYOND_PLACE;
-            let may_send = has_room && !self.ahead.is_empty();
+            let may_send = self.has_room_for_next() && progress.open() < BEYOND_PLACE;
             let (send_at, note_at) = (self.send_at, self.note_at);
             let met = tokio::select! {
                 biased;
@@ -333,6 +338,23 @@ impl Job {
         Ok(())
     }
 
+    /// Whether the next delivery can go beside those on their way: its webhook may want fewer at once, and one
+    /// after the other where it keeps the order.
+    fn has_room_for_next(&self) -> bool {
+        let Some(next) = self.ahead.front() else {
+            return false;
+        };
+        let catalog = self.tools.catalog.current();
+        let settings = catalog
+            .webhook(next.webhook)
+            .map(|webhook| &webhook.settings);
+        let own = settings.and_then(|settings| match settings.is_ordered {
+            true => Some(1),
+            false => usize::try_from(settings.concurrency?).ok(),
+        });
+        self.on_their_way.len() < own.unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT)
+    }
+
     /// Why a replay of one webhook cannot go on.
     fn why_not(&self, row: &ReplayRow) -> Option<String> {
         let catalog = self.tools.catalog.current();
@@ -366,13 +388,19 @@ impl Job {
             self.is_to_be_noted();
             return;
         }
-        let spacing = Duration::from_secs(1) / row.rate.max(1);
+        let own_rate = webhook.and_then(|webhook| webhook.settings.rate);
+        let rate = row.rate.min(own_rate.unwrap_or(row.rate));
+        let spacing = Duration::from_secs(1) / rate.max(1);
         let earliest = Instant::now().checked_sub(MAKE_UP).unwrap_or(self.send_at);
         self.send_at = self.send_at.max(earliest) + spacing;
-        let attempts = self.tools.attempts.clone();
+        let (tools, selection) = (self.tools.clone(), row.selection.clone());
         self.on_their_way.push(Box::pin(async move {
+            if !is_still_meant(&tools, &selection, &next).await {
+                return (next.id, Outcome::Skipped);
+            }
             let (told, hears) = oneshot::channel();
-            attempts
+            tools
+                .attempts
                 .request_in_turn(next.id, Trigger::Replay, Some(told))
                 .await;
             let outcome = match hears.await {
@@ -406,6 +434,29 @@ impl Job {
                 Ok(())
             })
             .await
+    }
+}
+
+/// Whether a delivery is still to be sent: it was read a while ago, and may have been settled or given up since.
+async fn is_still_meant(tools: &ReplayTools, selection: &Selection, next: &Candidate) -> bool {
+    let id = next.id;
+    match read(tools, move |connection| {
+        deliveries::standing(connection, id)
+    })
+    .await
+    {
+        Ok(Some(standing)) => {
+            let now = Candidate {
+                state: standing.state,
+                ..next.clone()
+            };
+            selection.matches(&now) && !selection.passes_over(&now)
+        }
+        Ok(None) => false,
+        Err(e) => {
+            tracing::error!(error = %e, delivery = %id, "a delivery could not be looked at again before it was sent");
+            true
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::answer::{Answer, readable};
 use super::connect::{Progress, microseconds_since};
 use super::connections::{Body, Connections};
+use super::secrets::Secrets;
 use crate::delivery::ErrorClass;
 use crate::id::MessageId;
 use crate::message;
@@ -51,6 +52,8 @@ pub struct Endpoint {
     host: HeaderValue,
     /// What people told it to send; secrets are marked as such.
     own_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Those of them that are not to be kept of an answer either.
+    secrets: Secrets,
     signer: Signer,
     /// Signs as well, until then (Unix milliseconds).
     retired: Option<(Signer, i64)>,
@@ -66,13 +69,17 @@ impl Endpoint {
         let url = &settings.url;
         let origin = &url[..Position::BeforePath];
         let retired = webhook.retired_key.as_ref();
+        let credentials = settings.credentials.as_ref();
+        let own_headers = own_headers(&settings.headers, credentials)?;
+        let secrets = Secrets::of(&own_headers, credentials.map(Credentials::password));
         Ok(Self {
             origin: origin.into(),
             dialled: origin.parse()?,
             // A fragment is the browser's business and never goes on the wire.
             target: url[Position::BeforePath..Position::AfterQuery].parse()?,
             host: HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])?,
-            own_headers: own_headers(&settings.headers, settings.credentials.as_ref())?,
+            own_headers,
+            secrets,
             signer: webhook.key.signer()?,
             retired: retired
                 .map(|retired| Ok::<_, anyhow::Error>((retired.key.signer()?, retired.until_ms)))
@@ -206,6 +213,7 @@ pub async fn attempt(
         ));
         tokio::time::timeout(limits.total_timeout, exchange).await
     };
+    answer.mask(&endpoint.secrets);
     let error = match met {
         Ok(Ok(())) => answer.error,
         Ok(Err(error)) => Some(error),
@@ -246,7 +254,7 @@ async fn exchange(
     let is_read = connection
         .exchange(request, |head| {
             *first_byte_us = Some(microseconds_since(sent));
-            answer.receive(head, cap)
+            answer.receive(head, cap, &endpoint.secrets)
         })
         .await
         .map_err(|e| classify(&e))?;
@@ -282,6 +290,7 @@ mod tests {
     use crate::id::{WebhookId, WorkspaceId};
     use crate::secret::WebhookSecret;
     use crate::webhook::{RetiredKey, Signing, SigningKey, WebhookInput, WebhookState};
+    use proptest::prelude::*;
 
     const NOW_MS: i64 = 1_700_000_000_999;
 
@@ -311,6 +320,30 @@ mod tests {
             settings: input.check(None).unwrap(),
             key: key(Signing::Hmac, 1),
             retired_key: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_saved_can_be_sent(
+            host in "[a-z0-9!-~]{1,6}",
+            path in "[ -~\u{80}-\u{24f}]{0,12}",
+            name in "[!-~]{1,6}",
+            value in "[\t -~]{0,12}",
+        ) {
+            let input = WebhookInput {
+                name: "CRM".to_owned(),
+                url: format!("https://{host}/{path}"),
+                events: vec!["*".to_owned()],
+                headers: vec![(name, value)],
+                ..WebhookInput::default()
+            };
+            if let Ok(settings) = input.check(None) {
+                let mut webhook = webhook("https://example.com/", &[]);
+                webhook.settings = settings;
+                let endpoint = Endpoint::new(&webhook);
+                prop_assert!(endpoint.is_ok(), "{:?}: {:?}", webhook.settings.url, endpoint.err());
+            }
         }
     }
 

@@ -147,10 +147,12 @@ fn admin(action: &str) -> Value {
         "profile" => ("mrg_0e5c1v80000g6", ""),
         _ => ("whk_0e5c1v80000g7", "Billing"),
     };
-    let mut data = json!({
-        "by": {"kind": "user", "id": "usr_0e5c1v80000g8"},
-        "target": {"id": target},
-    });
+    // There is a command for it and no page.
+    let by = match action {
+        "member.added" => json!({"kind": "command_line"}),
+        _ => json!({"kind": "user", "id": "usr_0e5c1v80000g8"}),
+    };
+    let mut data = json!({"by": by, "target": {"id": target}});
     let is_named = !name.is_empty() && action != "workspace.mau_limit_set";
     if is_named {
         data["target"]["name"] = json!(name);
@@ -166,9 +168,30 @@ fn admin(action: &str) -> Value {
 
 /// What the target was, and what it became, as the audit has it.
 fn admin_change(action: &str, name: &str) -> (Value, Value) {
-    let webhook = |events: &[&str]| json!({"name": name, "url": "https://example.com/hook", "events": events, "format": "standard"});
+    let webhook = |events: &[&str]| {
+        json!({
+            "name": name,
+            "url": WEBHOOK_URL,
+            "events": events,
+            "format": "standard",
+            "filters": [],
+            "headers": [["x-team", "billing"]],
+            "has_credentials": false,
+            "schedule": "",
+            "concurrency": null,
+            "rate": null,
+            "ordered": false,
+        })
+    };
     let source = |origins: &[&str]| json!({"name": name, "origins": origins, "customers_are_accounts": false});
-    let declared = |mode: &str| json!({"description": "An order was paid", "mode": mode});
+    let declared = |mode: &str| {
+        json!({
+            "description": "An order was paid",
+            "schema": r#"{"required":["total"]}"#,
+            "mode": mode,
+            "example": r#"{"total":4900}"#,
+        })
+    };
     let funnel = |event: &str| json!({"name": name, "rules": [{"event": event, "stage": "trial"}]});
     let key = json!({"name": name, "prefix": "pbk_4f2a"});
     let none = Value::Null;
@@ -177,7 +200,10 @@ fn admin_change(action: &str, name: &str) -> (Value, Value) {
         "webhook.updated" => (webhook(&["tour.*"]), webhook(&["tour.*", "survey.*"])),
         "webhook.paused" => (none, json!({"held": 3})),
         "webhook.activated" => (none, json!({"sent": 3})),
-        "webhook.deleted" => (webhook(&["tour.*"]), json!({"cancelled": 0})),
+        "webhook.deleted" => (
+            json!({"name": name, "url": WEBHOOK_URL}),
+            json!({"cancelled": 0}),
+        ),
         "webhook.tested" => (
             none,
             json!({"what": "tour.completed", "delivery": "dlv_0e5c1v80000g5"}),
@@ -198,7 +224,10 @@ fn admin_change(action: &str, name: &str) -> (Value, Value) {
         "replay.started" => (none, json!({"rate": 10})),
         "replay.paused" | "replay.cancelled" => (none, json!({"sent": 120})),
         "delivery.retried" => (none, json!({"attempts": 2, "webhook": "whk_0e5c1v80000g7"})),
-        "api_key.created" => (none, key),
+        "api_key.created" => (
+            none,
+            json!({"name": name, "prefix": "pbk_4f2a", "scopes": ["write:events"]}),
+        ),
         "api_key.revoked" => (key, none),
         "source.created" => (none, source(&[])),
         "source.updated" => (source(&[]), source(&["https://shop.example.com"])),
@@ -225,7 +254,7 @@ fn admin_change(action: &str, name: &str) -> (Value, Value) {
 
 fn system(act: &str) -> Value {
     let webhook =
-        json!({"id": "whk_0e5c1v80000g7", "name": "Billing", "url": "https://example.com/hook"});
+        json!({"id": "whk_0e5c1v80000g7", "name": "Billing", "url": "https://example.com"});
     let attempt = json!({
         "id": "att_0e5c1v80000gc",
         "at": TIME,
@@ -257,6 +286,7 @@ fn system(act: &str) -> Value {
 
 const EVENT: &str = "evt_0e5c1v80000g9";
 const PROFILE: &str = "prf_0e5c1v80000ga";
+const WEBHOOK_URL: &str = "https://example.com/hook";
 const TIME: &str = "2026-01-01T12:00:00.000Z";
 
 #[cfg(test)]

@@ -31,6 +31,6 @@ pub use senders::{
 };
 pub use testing::{TEST_TYPE, test_webhook};
 pub use webhooks::{
-    CreatedWebhook, Held, activate_webhook, create_webhook, delete_webhook, edit_webhook,
-    end_overlap, note_reveal, pause_webhook, rotate_key,
+    CreatedWebhook, Held, KeyChange, activate_webhook, create_webhook, delete_webhook,
+    edit_webhook, end_overlap, note_reveal, pause_webhook, rotate_key,
 };

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::event_type::admin_type;
-use crate::id::{IdGenerator, UserId, WebhookId};
+use crate::id::{IdGenerator, UserId};
 use crate::message::Notice;
 use crate::owe;
 use crate::store::access::AuditEntry;
@@ -36,12 +36,18 @@ pub(super) fn announce(
     if !webhooks.iter().any(|webhook| webhook.wants(event_type)) {
         return Ok(());
     }
-    let itself = entry.target.parse::<WebhookId>().ok();
-    let untold = itself.filter(|_| UNTOLD.contains(&entry.action));
+    // A target of another kind may be called like a webhook, of this workspace or another.
+    let kind = entry.action.split_once('.').map(|(kind, _)| kind);
+    let itself = webhooks
+        .iter()
+        .find(|webhook| kind == Some("webhook") && webhook.id.to_string() == entry.target);
+    let untold = itself
+        .filter(|_| UNTOLD.contains(&entry.action))
+        .map(|webhook| webhook.id);
     let notice = Notice {
         event_type,
         at_ms: entry.at_ms,
-        data: data(entry, itself.and_then(|id| catalog.webhook(id))),
+        data: data(entry, itself),
     };
     let told = catalog.webhooks_but(workspace, untold);
     let owed = owe::announce(connection, &told, ids, workspace, &notice)?;

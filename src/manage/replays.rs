@@ -4,9 +4,9 @@ use super::actor::Actor;
 use crate::error::{Error, Kind, Result};
 use crate::id::{DeliveryId, ReplayId, WorkspaceId};
 use crate::replay::{ESTIMATE_LIMIT, MAX_CHOSEN, MAX_RUNNING, ReplayState, Selection, not_now};
-use crate::store::history;
 use crate::store::matching::{self, Order};
 use crate::store::replays::{self, NewReplay, ReplayRow};
+use crate::store::{history, webhooks};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -51,7 +51,7 @@ pub fn estimate(
 /// Makes a replay of what a selection holds, which waits to be started.
 ///
 /// # Errors
-/// When the file refuses.
+/// The field `webhook`, when it is of no webhook of the workspace.
 pub fn create_replay(
     connection: &Connection,
     actor: &Actor<'_>,
@@ -60,6 +60,12 @@ pub fn create_replay(
     estimate: Estimate,
     rate: u32,
 ) -> Result<ReplayId> {
+    if let Some(webhook) = selection.webhook
+        && !webhooks::is_or_was_of(connection, workspace, webhook)?
+    {
+        let detail = "This is none of the workspace's webhooks; choose one of the list.";
+        return Err(Error::field("/webhook", "invalid_webhook", detail));
+    }
     let selection = Selection {
         // What is made from now on is not meant: so it comes to an end.
         before: selection.before.min(DeliveryId::first_at(actor.now_ms + 1)),
@@ -91,7 +97,10 @@ pub fn create_replay_of(
         let detail = format!("Choose at least one delivery, and at most {MAX_CHOSEN}.");
         return Err(Error::field("/delivery", "required", detail));
     }
-    for id in chosen {
+    let mut chosen = chosen.to_vec();
+    chosen.sort_unstable();
+    chosen.dedup();
+    for id in &chosen {
         history::get(connection, workspace, *id)?;
     }
     let estimate = Estimate {
@@ -100,13 +109,7 @@ pub fn create_replay_of(
     };
     let selection = Selection::default();
     insert(
-        connection,
-        actor,
-        workspace,
-        selection,
-        chosen.to_vec(),
-        estimate,
-        rate,
+        connection, actor, workspace, selection, chosen, estimate, rate,
     )
 }
 

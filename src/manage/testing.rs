@@ -91,6 +91,16 @@ fn check_type(name: &str) -> Result<()> {
         let detail = "This is no event's id; copy it whole from the event's page.";
         return Err(Error::field("/what", "invalid_id", detail));
     }
+    if name.is_empty() {
+        let detail = "Write webhook.test, an event type, or the id of a past event (evt_…).";
+        return Err(Error::field("/what", "required", detail));
+    }
+    let is_reserved = RESERVED_PREFIXES.iter().any(|own| name.starts_with(own));
+    if is_reserved && own_type(name).is_none() {
+        let detail =
+            "The box has no event type of this name; its own are listed among the event types.";
+        return Err(Error::field("/what", "unknown_type", detail));
+    }
     match normalize::check_name(name, "what") {
         Err(e)
             if e.field_errors()

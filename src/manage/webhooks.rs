@@ -61,10 +61,23 @@ pub fn create_webhook(
     })
 }
 
+/// Refuses a change of what is not any more as the person saw it, who would undo what somebody else did
+/// without knowing it. `as_of` is the [`Webhook::changed_at_ms`] that was seen; `None` is not looked at.
+fn must_be_as_seen(webhook: &Webhook, as_of: Option<i64>) -> Result<()> {
+    if as_of.is_none_or(|seen| seen == webhook.changed_at_ms) {
+        return Ok(());
+    }
+    Err(Error::field(
+        "/as_of",
+        "changed_meanwhile",
+        "This webhook was changed after the page had been loaded, by somebody else or by the same form sent twice, so nothing was changed now. Look at how it is before you send this again.",
+    ))
+}
+
 /// Changes what people say of a webhook.
 ///
 /// # Errors
-/// Refused fields, or [`crate::error::Kind::NotFound`].
+/// Refused fields, `as_of` among them where it was changed since, or [`crate::error::Kind::NotFound`].
 pub fn edit_webhook(
     connection: &Connection,
     actor: &Actor<'_>,
@@ -72,13 +85,12 @@ pub fn edit_webhook(
     workspace: WorkspaceId,
     id: WebhookId,
     input: &WebhookInput,
+    as_of: Option<i64>,
 ) -> Result<()> {
     let before = webhooks::get(connection, vault, workspace, id)?.webhook;
+    must_be_as_seen(&before, as_of)?;
     let settings = input.check(Some(&before.settings))?;
     webhooks::update(connection, vault, workspace, id, &settings, actor.now_ms)?;
-    if settings.is_ordered != before.settings.is_ordered {
-        deliveries::set_ordered(connection, id, settings.is_ordered)?;
-    }
     actor.note(
         connection,
         Some(workspace),
@@ -86,7 +98,12 @@ pub fn edit_webhook(
         id.to_string(),
         Some(audited(&before.settings)),
         Some(audited(&settings)),
-    )
+    )?;
+    // After the note: what the webhook is owed of its own change is owed as it was before.
+    if settings.is_ordered != before.settings.is_ordered {
+        deliveries::set_ordered(connection, id, settings.is_ordered)?;
+    }
+    Ok(())
 }
 
 /// What the audit keeps of a webhook's settings: everything but secrets.
@@ -107,21 +124,38 @@ fn audited(settings: &WebhookSettings) -> Value {
     })
 }
 
-/// Signs with a new key from now on, and with the one before as well for as long as `overlap` says; one that
+/// A change of the key.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyChange {
+    /// How the new one signs.
+    pub signing: Signing,
+    /// How long the one before signs as well.
+    pub overlap: Duration,
+    /// The [`Webhook::changed_at_ms`] that the person saw, if it is to be as it was then.
+    pub as_of: Option<i64>,
+}
+
+/// Signs with a new key from now on, and with the one before as well for as long as the overlap says; one that
 /// was replaced earlier signs no more. Says what the receiver verifies with now.
 ///
 /// # Errors
-/// [`crate::error::Kind::NotFound`].
+/// [`crate::error::Kind::NotFound`], or the field `as_of` where the webhook was changed since: a form that is
+/// sent twice would make two keys, and the receiver's own would sign no more.
 pub fn rotate_key(
     connection: &Connection,
     actor: &Actor<'_>,
     vault: &Vault,
     workspace: WorkspaceId,
     id: WebhookId,
-    signing: Signing,
-    overlap: Duration,
+    change: KeyChange,
 ) -> Result<String> {
+    let KeyChange {
+        signing,
+        overlap,
+        as_of,
+    } = change;
     let before = webhooks::get(connection, vault, workspace, id)?.webhook;
+    must_be_as_seen(&before, as_of)?;
     let key = SigningKey {
         signing,
         secret: WebhookSecret::generate()?,

@@ -19,9 +19,10 @@ use crate::time::month;
 use rusqlite::Connection;
 use std::ops::{ControlFlow, Range};
 
-/// Rows that are written with a profile of which webhooks may be told, about: messages and deliveries, and what
-/// is looked up for them.
-const NEWS_ROWS: usize = 6;
+/// What a profile of which webhooks may be told costs in rows, about: messages, and what is looked up for them.
+const NEWS_ROWS: usize = 3;
+/// And for each of those webhooks: its deliveries.
+const LISTENER_ROWS: usize = 3;
 
 /// A stretch of the log as what it changes. Sorted throughout, so that writes fall where the last
 /// one did.
@@ -176,6 +177,15 @@ fn entries(profiles: &Profiles<Seen>, named: Vec<(usize, EventId)>) -> Vec<Entry
     entries
 }
 
+/// Rows that go with a profile where so many webhooks listen.
+fn news_rows(listeners: usize) -> usize {
+    if listeners == 0 {
+        0
+    } else {
+        NEWS_ROWS + listeners * LISTENER_ROWS
+    }
+}
+
 impl Window {
     /// Whoever changes in a window has a timeline row in it: an event changes only whom it is about, and
     /// what becomes a part of that.
@@ -215,8 +225,10 @@ impl Window {
 
     fn rows(&self, node: usize, wishing: &mut Wishing<'_>) -> usize {
         let node = &self.profiles.nodes[node];
-        let is_told = node.plain().is_none() && wishing.of(node.workspace).any();
-        let news = if is_told { NEWS_ROWS } else { 0 };
+        let news = match node.plain() {
+            None => news_rows(wishing.of(node.workspace).listeners),
+            Some(_) => 0,
+        };
         let steps = node.steps.iter().map(|step| match step {
             Step::Seen(seen) => seen.rows(),
             // A journal's row, and what is counted anew.

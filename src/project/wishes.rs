@@ -2,7 +2,18 @@
 
 use crate::id::WorkspaceId;
 use crate::store::catalog::Catalog;
+use crate::webhook::Webhook;
 use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Messages about profiles.
+const TYPES: [&str; 5] = [
+    "profile.created",
+    "profile.updated",
+    "profile.merged",
+    "profile.stage_changed",
+    "customer.subscription_changed",
+];
 
 /// What the webhooks of a workspace want to know of its profiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,32 +23,30 @@ pub(super) struct Wishes {
     pub(super) merged: bool,
     pub(super) stage_changed: bool,
     pub(super) subscription_changed: bool,
+    /// How many webhooks want any of it.
+    pub(super) listeners: usize,
 }
 
 impl Wishes {
-    const NONE: Self = Self {
-        created: false,
-        updated: false,
-        merged: false,
-        stage_changed: false,
-        subscription_changed: false,
-    };
-
     fn of(catalog: &Catalog, workspace: WorkspaceId) -> Self {
         let webhooks = catalog.webhooks_of(workspace);
         let is_wanted = |event_type| webhooks.iter().any(|webhook| webhook.wants(event_type));
+        let is_listening = |webhook: &&Arc<Webhook>| TYPES.iter().any(|name| webhook.wants(name));
+        let [
+            created,
+            updated,
+            merged,
+            stage_changed,
+            subscription_changed,
+        ] = TYPES.map(is_wanted);
         Self {
-            created: is_wanted("profile.created"),
-            updated: is_wanted("profile.updated"),
-            merged: is_wanted("profile.merged"),
-            stage_changed: is_wanted("profile.stage_changed"),
-            subscription_changed: is_wanted("customer.subscription_changed"),
+            created,
+            updated,
+            merged,
+            stage_changed,
+            subscription_changed,
+            listeners: webhooks.iter().filter(is_listening).count(),
         }
-    }
-
-    /// Whether anything is.
-    pub(super) fn any(self) -> bool {
-        self != Self::NONE
     }
 }
 

@@ -15,7 +15,8 @@ pub struct Verification {
 }
 
 /// The code that verifies what a webhook sends, by language. It takes the secret from the environment variable
-/// `WEBHOOK_SECRET`, or the public key from `WEBHOOK_PUBLIC_KEY`, and refuses what is older than five minutes.
+/// `WEBHOOK_SECRET`, or the public key from `WEBHOOK_PUBLIC_KEY`, and refuses what is older than five
+/// minutes. Without a secret it refuses everything: with an empty one anybody could sign.
 pub fn verification(signing: Signing) -> [Verification; 5] {
     let texts = match signing {
         Signing::Hmac => [

@@ -84,6 +84,27 @@ pub struct NewAttempt {
     pub phases: Phases,
 }
 
+impl NewAttempt {
+    /// The attempt without what the receiver said, of which only the status is left: what may repeat a payload
+    /// that was expunged while the attempt was on its way.
+    #[must_use]
+    pub fn without_answer(&self) -> Self {
+        let response = self.response.as_ref().map(|response| Response {
+            status: response.status,
+            headers: HeadersText::default(),
+            body: Vec::new(),
+            truncated: response.truncated,
+            length: response.length,
+        });
+        let error = self.error.as_ref();
+        Self {
+            response,
+            error: error.map(|(class, _)| (*class, String::new())),
+            ..self.clone()
+        }
+    }
+}
+
 /// How long the parts of an attempt took, microseconds; what did not happen is `None`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Phases {

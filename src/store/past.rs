@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::id::{AttemptId, DeliveryId, EventId, MessageId, UserId, WebhookId, WorkspaceId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-/// An event's deliveries, and its messages, up to which they are looked at.
-pub const MAX_PER_EVENT: usize = 1_000;
+/// The deliveries of a message without an event are looked for among so many behind it.
+const LOOK_BEHIND: i64 = 1_000;
 
 /// A delivery, as far as it matters for sending its event again or taking its payload out.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,8 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<PastDelivery> {
     })
 }
 
-/// An event's deliveries, oldest first.
+/// An event's deliveries, oldest first, and all of them: whose payload is to be taken out must not keep it in
+/// the last ones. Those that a command made may come in between ([`crate::id::NODE_MASK`]).
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -52,16 +53,15 @@ pub fn deliveries_of_event(
 ) -> Result<Vec<PastDelivery>> {
     let mut with_it = connection.prepare_cached(&format!(
         "{DELIVERY} WHERE id > ?2 AND event_id = ?2 AND workspace_id = ?1 AND origin IS NULL
-            AND id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 ORDER BY id LIMIT 1), 9223372036854775807)
-         ORDER BY id LIMIT ?3"
+            AND id < coalesce((SELECT id FROM delivery WHERE id > ?2 AND event_id IS NOT ?2 AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807)
+         ORDER BY id"
     ))?;
     let mut later = connection.prepare_cached(&format!(
-        "{DELIVERY} WHERE event_id = ?2 AND origin IS NOT NULL AND workspace_id = ?1 ORDER BY id LIMIT ?3"
+        "{DELIVERY} WHERE event_id = ?2 AND origin IS NOT NULL AND workspace_id = ?1 ORDER BY id"
     ))?;
-    let most = i64::try_from(MAX_PER_EVENT).unwrap_or(i64::MAX);
     let mut found = Vec::new();
     for statement in [&mut with_it, &mut later] {
-        let rows = statement.query_map(params![workspace, event, most], delivery)?;
+        let rows = statement.query_map(params![workspace, event], delivery)?;
         found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
     }
     Ok(found)
@@ -76,26 +76,24 @@ pub fn deliveries_of_message(
     workspace: WorkspaceId,
     message: MessageId,
 ) -> Result<Vec<PastDelivery>> {
-    let most = i64::try_from(MAX_PER_EVENT).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&format!(
         "{DELIVERY} WHERE id IN (SELECT id FROM delivery WHERE id > ?2 ORDER BY id LIMIT ?3)
             AND message_id = ?2 AND workspace_id = ?1 LIMIT ?3"
     ))?;
     Ok(statement
-        .query_map(params![workspace, message, most], delivery)?
+        .query_map(params![workspace, message, LOOK_BEHIND], delivery)?
         .collect::<rusqlite::Result<_>>()?)
 }
 
 /// The messages that were made with an event.
 fn messages_made_with(connection: &Connection, event: EventId) -> Result<Vec<MessageId>> {
-    let most = i64::try_from(MAX_PER_EVENT).unwrap_or(i64::MAX);
     Ok(connection
         .prepare_cached(
             "SELECT id FROM message WHERE id > ?1 AND event_id = ?1
-                AND id < coalesce((SELECT id FROM message WHERE id > ?1 AND event_id IS NOT ?1 ORDER BY id LIMIT 1), 9223372036854775807)
-             ORDER BY id LIMIT ?2",
+                AND id < coalesce((SELECT id FROM message WHERE id > ?1 AND event_id IS NOT ?1 AND id & 4190208 = 0 ORDER BY id LIMIT 1), 9223372036854775807)
+             ORDER BY id",
         )?
-        .query_map(params![event, most], |row| row.get(0))?
+        .query_map([event], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?)
 }
 
@@ -195,6 +193,20 @@ pub fn message_expunged(connection: &Connection, message: MessageId) -> Result<O
         .flatten())
 }
 
+/// Whether the body of a delivery's message was expunged.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn is_expunged(connection: &Connection, delivery: DeliveryId) -> Result<bool> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT m.expunged_at_ms IS NOT NULL FROM delivery d JOIN message m ON m.id = d.message_id WHERE d.id = ?1",
+        )?
+        .query_row([delivery], |row| row.get(0))
+        .optional()?
+        .unwrap_or(false))
+}
+
 /// Has what is overwritten from now on overwritten in the file, too, not only forgotten.
 ///
 /// # Errors
@@ -243,7 +255,7 @@ pub fn expunge_message(
 /// When the file refuses.
 pub fn expunge_answers(connection: &Connection, delivery: &PastDelivery) -> Result<()> {
     let mut erase = connection.prepare_cached(
-        "UPDATE attempt SET response_body = NULL, error_detail = NULL WHERE id = ?1 RETURNING previous_attempt_id",
+        "UPDATE attempt SET response_headers = NULL, response_body = NULL, error_detail = NULL WHERE id = ?1 RETURNING previous_attempt_id",
     )?;
     let mut next = delivery.last_attempt;
     while let Some(attempt) = next {
@@ -253,4 +265,60 @@ pub fn expunge_answers(connection: &Connection, delivery: &PastDelivery) -> Resu
             .flatten();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::NODE_MASK;
+    use crate::store::Files;
+    use crate::store::deliveries::{NewDelivery, NewMessage, insert_delivery, insert_message};
+
+    const WORKSPACE: WorkspaceId = WorkspaceId::from_i64(1);
+
+    /// A message and a delivery of it right behind.
+    fn owe(connection: &Connection, id: i64, event: Option<i64>) {
+        let event = event.map(EventId::from_i64);
+        let message = NewMessage {
+            id: MessageId::from_i64(id),
+            workspace: WORKSPACE,
+            event,
+            event_type: "Seen",
+            body: b"{}",
+        };
+        insert_message(connection, &message).unwrap();
+        let delivery = NewDelivery {
+            id: DeliveryId::from_i64(id + 1),
+            workspace: WORKSPACE,
+            webhook: WebhookId::from_i64(1),
+            message: message.id,
+            event,
+            state: DeliveryState::Pending,
+            is_ordered: false,
+            origin: None,
+        };
+        insert_delivery(connection, &delivery).unwrap();
+    }
+
+    #[test]
+    fn what_a_command_made_meanwhile_parts_no_event_from_what_it_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Files::prepare(folder.path())
+            .unwrap()
+            .open_writer()
+            .unwrap();
+        // An event in two formats, with what a command has to say in between; and the next event.
+        let (event, of_command, a_millisecond_later) = (100, 1 << 12, 1 << 22);
+        assert_ne!(of_command & NODE_MASK, 0);
+        assert_eq!(a_millisecond_later & NODE_MASK, 0);
+        owe(&connection, event + 1, Some(event));
+        owe(&connection, of_command, None);
+        owe(&connection, a_millisecond_later, Some(event));
+        owe(&connection, a_millisecond_later + 10, Some(event + 1));
+        let event = EventId::from_i64(event);
+        let found = deliveries_of_event(&connection, WORKSPACE, event).unwrap();
+        let ids: Vec<_> = found.iter().map(|found| found.id.as_i64()).collect();
+        assert_eq!(ids, [102, a_millisecond_later + 1]);
+        assert_eq!(messages_of_event(&connection, event, &[]).unwrap().len(), 2);
+    }
 }

@@ -106,7 +106,7 @@ pub struct ReplayRow {
 const COLUMNS: &str = "SELECT r.id, r.workspace_id, r.state, r.reason, r.webhook_id, r.delivery_state, r.event_type, r.is_chosen,
         r.after_id, r.before_id, r.estimate, r.is_more, r.rate, r.cursor_delivery_id, r.sent, r.succeeded, r.failed, r.skipped,
         r.created_at_ms, r.started_at_ms, r.ended_at_ms, w.name AS webhook_name, u.name AS user_name
-     FROM replay r LEFT JOIN webhook w ON w.id = r.webhook_id LEFT JOIN user u ON u.id = r.created_by";
+     FROM replay r LEFT JOIN webhook w ON w.id = r.webhook_id AND w.workspace_id = r.workspace_id LEFT JOIN user u ON u.id = r.created_by";
 
 fn replay_row(row: &Row<'_>) -> rusqlite::Result<ReplayRow> {
     let state: Option<String> = row.get("delivery_state")?;

@@ -133,6 +133,29 @@ pub fn take_rejects(connection: &Connection, range: Range) -> Result<Option<Bite
     Ok(Some(Bite { last, taken }))
 }
 
+/// Takes replays that do not run: what they were to send is gone by now. `None` when nothing is left in `range`.
+///
+/// # Errors
+/// When the file refuses.
+pub fn take_replays(connection: &Connection, range: Range) -> Result<Option<Bite>> {
+    const OLD_REPLAYS: &str = "SELECT id FROM replay WHERE id > ?1 AND id <= ?2 AND state <> 'running' ORDER BY id LIMIT ?3";
+    let end = connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT id FROM replay WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)",
+        )?
+        .query_row(params![range.after, range.before, BITE_ROWS], |row| row.get(0))?;
+    let Some(last) = end else { return Ok(None) };
+    connection
+        .prepare_cached(&format!(
+            "DELETE FROM replay_delivery WHERE replay_id IN ({OLD_REPLAYS})"
+        ))?
+        .execute(params![range.after, last, BITE_ROWS])?;
+    let taken = connection
+        .prepare_cached(&format!("DELETE FROM replay WHERE id IN ({OLD_REPLAYS})"))?
+        .execute(params![range.after, last, BITE_ROWS])?;
+    Ok(Some(Bite { last, taken }))
+}
+
 /// The last of the next `rows` events in `range` that are projected.
 ///
 /// # Errors
@@ -240,6 +263,36 @@ mod tests {
             })
             .unwrap();
         assert_eq!(left, 2);
+    }
+
+    #[test]
+    fn a_replay_goes_with_what_it_chose_unless_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::prepare(folder.path()).unwrap();
+        let connection = files.open_writer().unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO workspace (id, slug, name, created_at_ms) VALUES (1, 'acme', 'Acme', 0);
+                 WITH r (id, state) AS (VALUES (1, 'done'), (2, 'running'), (3, 'ready'), (4, 'done'))
+                 INSERT INTO replay (id, workspace_id, state, is_chosen, after_id, before_id, estimate, is_more, rate,
+                    cursor_delivery_id, sent, succeeded, failed, skipped, created_at_ms)
+                    SELECT id, 1, state, 1, 0, 9, 1, 0, 1, 0, 0, 0, 0, 0, 0 FROM r;
+                 INSERT INTO replay_delivery (replay_id, delivery_id) SELECT id, 7 FROM replay;",
+            )
+            .unwrap();
+        let range = Range {
+            after: 0,
+            before: 4,
+        };
+        let bite = take_replays(&connection, range).unwrap().unwrap();
+        assert_eq!((bite.last, bite.taken), (3, 2));
+        for sql in [
+            "SELECT group_concat(id) FROM replay",
+            "SELECT group_concat(replay_id) FROM replay_delivery",
+        ] {
+            let left: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(left, "2,4", "{sql}");
+        }
     }
 
     #[test]

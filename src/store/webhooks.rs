@@ -389,6 +389,22 @@ pub fn names(connection: &Connection, workspace: WorkspaceId) -> Result<Vec<Webh
         .collect::<rusqlite::Result<_>>()?)
 }
 
+/// Whether a webhook is or was of a workspace: a deleted one's history stays for a while.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn is_or_was_of(
+    connection: &Connection,
+    workspace: WorkspaceId,
+    id: WebhookId,
+) -> Result<bool> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM webhook WHERE id = ?1 AND workspace_id = ?2)",
+        )?
+        .query_row(params![id, workspace], |row| row.get(0))?)
+}
+
 /// One webhook of a workspace.
 ///
 /// # Errors

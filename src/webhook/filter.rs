@@ -110,8 +110,10 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self> {
         let text = text.trim();
         let refuse = |detail: &str| Err(Error::field("/filter", "invalid_filter", detail));
-        if text.chars().count() > MAX_FILTER_CHARS || text.chars().any(char::is_control) {
-            return refuse("A filter has at most 500 characters on one line.");
+        let too_much =
+            "A filter has at most 500 characters on one line; in a text, \" and \\ count twice.";
+        if !fits(text) {
+            return refuse(too_much);
         }
         let Some((path, comparison, value)) = parts(text) else {
             return refuse(
@@ -135,15 +137,26 @@ impl FromStr for Filter {
         {
             return refuse("< and > compare with a number or a text.");
         }
-        Ok(Self {
+        let filter = Self {
             path: path.into(),
             comparison,
             value,
-        })
+        };
+        // It is kept as it is written out, with quotes and escapes, and must read back.
+        if !fits(&filter.to_string()) {
+            return refuse(too_much);
+        }
+        Ok(filter)
     }
 }
 
-/// The field, the first comparison in the text, and what follows it.
+/// Whether a text is short enough, and on one line.
+fn fits(text: &str) -> bool {
+    text.chars().count() <= MAX_FILTER_CHARS && !text.chars().any(char::is_control)
+}
+
+/// The field, the first comparison in the text, and what follows it. What other languages have (`<=`, `==`)
+/// is none: it would otherwise be a comparison with a text that begins with `=`, which never holds.
 fn parts(text: &str) -> Option<(&str, Comparison, &str)> {
     if let Some(path) = text.strip_suffix(" exists") {
         return Some((path.trim(), Comparison::Exists, ""));
@@ -162,7 +175,8 @@ fn parts(text: &str) -> Option<(&str, Comparison, &str)> {
     // `!=` stands one place before its own `=`.
     let (at, sign, comparison) = found.min_by_key(|(at, ..)| *at)?;
     let (path, rest) = text.split_at_checked(at)?;
-    Some((path.trim(), comparison, rest.strip_prefix(sign)?.trim()))
+    let value = rest.strip_prefix(sign)?;
+    (!value.starts_with('=')).then(|| (path.trim(), comparison, value.trim()))
 }
 
 /// Filters, in the order given; empty lines are passed over.
@@ -251,6 +265,10 @@ mod tests {
             "a =",
             "a exists b",
             "a > true",
+            "a <= 1",
+            "a >= 1",
+            "a == 1",
+            "a !== 1",
             "a = 1\n",
         ] {
             let texts = ["userId exists".to_owned(), format!("{wrong}\t ")];
@@ -278,5 +296,22 @@ mod tests {
             let filter: Filter = text.parse().unwrap();
             assert_eq!(filter.to_string().parse::<Filter>().unwrap(), filter);
         }
+    }
+
+    /// One that did not would take its webhook, and the list that it stands in, with it.
+    #[test]
+    fn what_could_not_be_read_back_is_refused() {
+        for wrong in [
+            format!("a = {}", "x".repeat(MAX_FILTER_CHARS - 4)),
+            format!("a = x{}", "\"".repeat(300)),
+            r#"a = "\u0085""#.to_owned(),
+            r#"a = "\u007f""#.to_owned(),
+        ] {
+            let refusal = wrong.parse::<Filter>().unwrap_err();
+            assert_eq!(refusal.code(), "invalid_filter", "{wrong}");
+        }
+        let longest = format!("a = {}", "x".repeat(MAX_FILTER_CHARS - 6));
+        let longest: Filter = longest.parse().unwrap();
+        assert_eq!(longest.to_string().parse::<Filter>().unwrap(), longest);
     }
 }

@@ -38,14 +38,19 @@ const RESERVED: [&str; 22] = [
 /// What begins like this is the signature's, or a proxy's.
 const RESERVED_PREFIXES: [&str; 3] = ["webhook-", "x-forwarded-", "sec-"];
 /// Words in a name that say that the value is a secret.
-const SECRET_WORDS: [&str; 7] = [
+const SECRET_WORDS: [&str; 12] = [
     "auth",
     "token",
     "secret",
     "key",
-    "password",
+    "passw",
+    "passphrase",
+    "pwd",
     "credential",
     "session",
+    "bearer",
+    "jwt",
+    "signature",
 ];
 
 /// A header of a person's own. Its value may be a secret, so it is not printed.
@@ -204,7 +209,16 @@ mod tests {
 
     #[test]
     fn a_name_says_whether_its_value_is_a_secret() {
-        for name in ["authorization", "x-api-key", "x-auth-token", "x-hub-secret"] {
+        for name in [
+            "authorization",
+            "x-api-key",
+            "x-auth-token",
+            "x-hub-secret",
+            "x-hub-signature",
+            "x-passwd",
+            "x-user-pwd",
+            "x-jwt",
+        ] {
             assert!(is_secret_header(name), "{name}");
         }
         assert!(!is_secret_header("x-team"));

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use percent_encoding::percent_decode_str;
 use std::fmt;
-use url::Url;
+use url::{Host, Url};
 
 /// An endpoint URL has at most this many bytes.
 pub const MAX_URL_BYTES: usize = 2_048;
@@ -27,6 +27,11 @@ impl Credentials {
     /// `user:password`, as it is sealed and sent in base64.
     pub fn as_text(&self) -> &str {
         &self.0
+    }
+
+    /// What stands after the first colon.
+    pub fn password(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, password)| password)
     }
 }
 
@@ -59,6 +64,15 @@ pub(super) fn check(text: &str) -> Result<(Url, Option<Credentials>)> {
             "Only http:// and https:// URLs with a host can be sent to.",
         );
     }
+    // The URL standard lets more through than a request can be sent to.
+    if let Some(Host::Domain(name)) = url.host()
+        && !name.bytes().all(is_of_a_name)
+    {
+        return refuse(
+            "invalid_url",
+            "The name of a server has letters, digits, hyphens and dots only.",
+        );
+    }
     let credentials = match credentials(&url) {
         Ok(credentials) => credentials,
         Err(detail) => return refuse("invalid_credentials", detail),
@@ -67,6 +81,11 @@ pub(super) fn check(text: &str) -> Result<(Url, Option<Credentials>)> {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     Ok((url, credentials))
+}
+
+/// Whether a byte may stand in a host's name; those outside ASCII are encoded by now.
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
 /// Refuses a URL that is not https:, for a box that sends to nothing else. What is no URL at all is for
@@ -119,9 +138,12 @@ mod tests {
             "file:///etc/passwd",
             "https://a%3Ab:c@example.com",
             "https://a:b%0a@example.com",
+            "https://a{b}.example.com",
+            "https://a\"b.example.com",
         ] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
+        assert!(check("https://b\u{fc}cher.example_1.com").is_ok());
         assert!(check(" http://127.0.0.1:9000/hooks?x=1 ").is_ok());
     }
 

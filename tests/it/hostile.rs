@@ -276,14 +276,14 @@ fn hostile_receivers_cost_little_memory_and_delay_no_healthy_one() {
                 .map(|name| (*name, server.track(&tenant.key, "u", name))),
         );
     }
-    // While all of them are at it, well within what one of them takes.
+    // While all of them are at it: one that waited behind a silent one would take the 20 s of its attempt.
     let started = Instant::now();
     for n in 20..60 {
         server.track(&tenant.key, "u", "Healthy");
         healthy.wait_for(n + 1);
     }
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     for (name, event) in &events {
         let kept = kept(&data, event);
         let class = match *name {

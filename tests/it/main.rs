@@ -15,6 +15,7 @@ mod collect;
 mod crash;
 mod delivery;
 mod event_types;
+mod examples;
 mod fairness;
 mod funnelfizz;
 mod hostile;

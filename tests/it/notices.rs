@@ -294,6 +294,47 @@ fn a_webhook_hears_of_others_and_of_its_own_edits_but_not_of_what_silences_it() 
 }
 
 #[test]
+fn a_webhook_that_begins_or_ceases_to_keep_the_order_is_told_of_that_too() {
+    let told = Told::of(&["admin.webhook.*"]);
+    let server = told.data.serve();
+    let ann = Visitor::signed_in(&server, ADMIN);
+    let own = told.path(&format!("webhooks/{}", told.webhook));
+    let url = told.receiver.url("/");
+    let fields = [
+        ("name", "Notices"),
+        ("url", &*url),
+        ("event", "admin.webhook.*"),
+    ];
+    let ordered = [&fields[..], &[("ordered", "1")]].concat();
+    for (heard, fields) in [&ordered[..], &fields, &ordered].into_iter().enumerate() {
+        change(&ann, &own, fields);
+        told.receiver.wait_for(heard + 1);
+    }
+    told.wait_until_sent();
+}
+
+#[test]
+fn an_event_type_that_is_called_like_anothers_webhook_does_not_say_what_that_is_called() {
+    let told = Told::of(&["admin.event_type.*"]);
+    let other = told.data.tenant("Other");
+    let theirs = told.data.webhook(
+        &other.id,
+        "Merger with Initech",
+        "http://127.0.0.1:9/",
+        &["never.sent"],
+    );
+    let server = told.data.serve();
+    let ann = Visitor::signed_in(&server, ADMIN);
+    change(
+        &ann,
+        &told.path(&format!("event-types/{}", theirs.id)),
+        &[("description", "Mine"), ("mode", "observe")],
+    );
+    let declared = told.wait_for("admin.event_type.declared");
+    assert_eq!(declared["target"], json!({"id": theirs.id}));
+}
+
+#[test]
 fn what_commands_change_is_told_while_the_box_runs_and_after_it_did_not() {
     let told = Told::of(&["admin.*"]);
     let data = &told.data;
@@ -612,6 +653,9 @@ fn no_app_forges_what_the_box_says_in_any_dialect_or_spelling() {
         " profile.created",
         "ADMIN.x",
         "cust\u{200b}omer.x",
+        "\u{17f}ystem.storage_low",
+        "pro\u{fb01}le.created",
+        "\u{ff41}dmin\u{ff0e}x",
         "Stripe .invoice",
         "WEBHOOK.TEST",
     ];

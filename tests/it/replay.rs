@@ -216,6 +216,9 @@ fn a_replay_goes_on_after_a_kill() {
         done_before > 0 && past.count("sent") > done_before,
         "it began anew"
     );
+    // Those that succeeded and were not counted before the kill are not sent again.
+    let counted = past.count("sent") + past.count("skipped");
+    assert_eq!(counted, i64::try_from(COUNT).unwrap(), "the counts add up");
 }
 
 #[test]
@@ -291,6 +294,75 @@ fn a_replay_is_paused_and_goes_on_and_is_cancelled() {
     assert!(past.in_state("failed") > 0, "the rest is as it was");
     let page = ann.see(&replay);
     assert!(page.text().contains("It was given up"), "{}", page.text());
+}
+
+#[test]
+fn what_was_settled_since_it_was_read_is_not_sent_again() {
+    let receiver = Receiver::healthy();
+    let past = Past::with_failed(&receiver, 4);
+    let ann = past.ann();
+    let last = past
+        .data
+        .number("SELECT id FROM delivery ORDER BY id DESC LIMIT 1");
+    let last = pillarbox::id::DeliveryId::from_i64(last);
+    let replay = past.replay(&ann);
+    ann.submit(&format!("{replay}/start"), &[("rate", "1")]);
+    receiver.wait_for(1);
+    ann.submit(&past.path(&format!("deliveries/{last}/retry")), &[]);
+    past.wait_for_replay("done");
+    let times = receiver.times_by_message();
+    assert_eq!(times.len(), 4);
+    assert!(times.values().all(|times| *times == 1), "{times:?}");
+    assert_eq!((past.count("sent"), past.count("skipped")), (3, 1));
+}
+
+#[test]
+fn a_replay_to_a_webhook_that_keeps_the_order_sends_one_after_the_other() {
+    let at_once = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let most = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (now, peak) = (at_once.clone(), most.clone());
+    let receiver = Receiver::new(move |_| {
+        use std::sync::atomic::Ordering::SeqCst;
+        peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        now.fetch_sub(1, SeqCst);
+        Answer::Status(200)
+    });
+    let mut past = Past::with_failed(&receiver, 20);
+    set_ordered(&past.data, &past.webhook, true);
+    past.server.process.kill();
+    past.server = Server::start(&past.data, &past.options);
+    let ann = past.ann();
+    let replay = past.replay(&ann);
+    ann.submit(&format!("{replay}/start"), &[("rate", "1000")]);
+    past.wait_for_replay("done");
+    let names: Vec<_> = receiver
+        .requests()
+        .iter()
+        .map(|request| request.json()["type"].as_str().unwrap().to_owned())
+        .collect();
+    let expected: Vec<_> = (0..20).map(|n| format!("Event {n}")).collect();
+    assert_eq!(names, expected);
+    assert_eq!(most.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[test]
+fn another_workspaces_webhook_is_no_webhook_of_a_replay() {
+    let receiver = Receiver::healthy();
+    let past = Past::new(&receiver, &["*"], "0s");
+    let other = past.data.tenant("Globex");
+    let theirs = past
+        .data
+        .webhook(&other.id, "Secret Plans", &receiver.url("/"), &["*"]);
+    let ann = past.ann();
+    let page = ann.post(&past.path("replays"), &[("webhook", theirs.id.as_str())]);
+    assert!(
+        page.status == 422 && page.text().contains("none of the workspace"),
+        "{}",
+        page.text()
+    );
+    assert!(!ann.see(&past.path("replays")).html.contains("Secret Plans"));
+    assert_eq!(past.data.rows("replay"), 0);
 }
 
 #[test]
@@ -424,6 +496,7 @@ fn chosen_deliveries_are_replayed_or_cancelled() {
         ("do", "retry"),
         ("delivery", ids[1].as_str()),
         ("delivery", ids[3].as_str()),
+        ("delivery", ids[1].as_str()),
     ];
     let replay = ann
         .submit(&past.path("deliveries"), &chosen)
@@ -438,6 +511,7 @@ fn chosen_deliveries_are_replayed_or_cancelled() {
         .query_row(states, [], |row| row.get(0))
         .unwrap();
     assert_eq!(states, "failed succeeded failed succeeded");
+    assert_eq!((past.count("sent"), past.count("skipped")), (2, 0));
     assert_eq!(
         ann.post(&past.path("deliveries"), &[("do", "retry")])
             .status,
@@ -910,6 +984,86 @@ fn an_expunged_payload_is_in_no_row_of_the_file() {
     assert_eq!(past.data.number(audited), 1);
 }
 
+/// Posts an order with this card and message id; its id.
+#[track_caller]
+fn post_order(past: &Past, card: &str, message: &str) -> String {
+    let body = json!({
+        "event": "order.placed", "userId": "u", "messageId": message, "properties": {"card": card}
+    });
+    let (status, answer) = past.server.post_native(&past.tenant.key, body.to_string());
+    assert_eq!(status, 200, "{answer}");
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn expunge(past: &Past, event: &str) {
+    wait_until("the event to be projected", || {
+        let cursor = past.data.number("SELECT cursor_event_id FROM projector");
+        (cursor >= event_number(event)).then_some(())
+    });
+    let path = past.path(&format!("events/{event}/expunge"));
+    past.ann().submit(&path, &[("confirm", "expunge")]);
+}
+
+#[test]
+fn an_answer_that_was_on_its_way_is_not_kept_either() {
+    const NEEDLE: &str = "needle-4711";
+    let (answer, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let receiver = Receiver::new(move |_| {
+        let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(15));
+        let headers = vec![("x-echo", NEEDLE.to_owned())];
+        Answer::Whole(500, headers, NEEDLE.as_bytes().to_vec())
+    });
+    let past = Past::new(&receiver, &["*"], "0s");
+    let nothing_is_left = |event: &str, attempts: i64| {
+        answer.send(()).unwrap();
+        wait_for_value("attempts", &attempts, || {
+            past.data.deliveries(event)[0].attempts
+        });
+        let left = places(&past.data, NEEDLE);
+        assert!(left.is_empty(), "{left:?}");
+    };
+    // By the schedule.
+    let event = post_order(&past, NEEDLE, "m-1");
+    receiver.wait_for(1);
+    expunge(&past, &event);
+    nothing_is_left(&event, 1);
+    // Because a person asked for it, of a delivery that waits for nothing.
+    let event = post_order(&past, NEEDLE, "m-2");
+    answer.send(()).unwrap();
+    past.wait_for("failed", 1);
+    past.ann()
+        .submit(&format!("{}/retry", past.delivery_path(&event)), &[]);
+    receiver.wait_for(3);
+    expunge(&past, &event);
+    nothing_is_left(&event, 2);
+    let page = past.ann().see(&past.delivery_path(&event));
+    assert!(page.text().contains("500"), "{}", page.text());
+}
+
+#[test]
+fn an_expunged_event_that_is_sent_again_came_before() {
+    const NEEDLE: &str = "needle-4711";
+    let receiver = Receiver::healthy();
+    let past = Past::new(&receiver, &["*"], "0s");
+    let event = post_order(&past, NEEDLE, "m-1");
+    past.wait_for("succeeded", 1);
+    expunge(&past, &event);
+    assert_eq!(post_order(&past, NEEDLE, "m-1"), event);
+    let left = places(&past.data, NEEDLE);
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!((past.data.rows("event"), receiver.count()), (1, 1));
+    // What says something else in what is left is still refused.
+    let other = json!({"event": "order.paid", "userId": "u", "messageId": "m-1"});
+    let (status, answer) = past.server.post_native(&past.tenant.key, other.to_string());
+    assert_eq!(
+        (status, answer["code"].as_str()),
+        (409, Some("idempotency_conflict")),
+        "{answer}"
+    );
+}
+
 #[test]
 fn the_payload_of_a_test_is_expunged_from_its_delivery() {
     let receiver = Receiver::healthy();
@@ -1036,6 +1190,9 @@ fn a_delivery_shows_what_differs_and_a_command_that_verifies() {
         [],
     )
     .unwrap();
+    // While the key is being changed both sign, and the receiver knows the one before.
+    let rotated = ann.post(&past.webhook_path("secret/rotate"), &[]);
+    assert_eq!(rotated.status, 200);
     let page = ann.see(&format!("{delivery}?attempt=2&with=1"));
     let text = page.exact_text();
     for line in [

@@ -180,7 +180,14 @@ fn everything_that_is_said_in_the_form_comes_back() {
     // Sent as it stands, nothing changes, the secret value neither.
     ann.submit(&the.newest(""), &borrowed(&first));
     let again = ann.see(&the.newest("/edit"));
-    assert_eq!(filled(&again, "save"), first);
+    let what_is_said = |mut fields: Vec<(String, String)>| {
+        fields.retain(|(name, _)| name != "as_of");
+        fields
+    };
+    assert_eq!(
+        what_is_said(filled(&again, "save")),
+        what_is_said(first.clone())
+    );
 
     let page = ann.see(&the.newest("")).text();
     for words in [
@@ -696,7 +703,9 @@ fn another_server_gets_neither_the_credentials_nor_the_secrets_of_the_first() {
     let kept = "SELECT count(*) FROM webhook WHERE credentials_sealed IS NOT NULL";
     assert_eq!(the.data.number(kept), 1);
     // On the same server, another path keeps both.
-    let form = filled(&ann.see(&the.newest("/edit")), "save");
+    let mut form = filled(&ann.see(&the.newest("/edit")), "save");
+    // It is sent several times below.
+    form.retain(|(name, _)| name != "as_of");
     let same = with(&borrowed(&form), "url", "https://first.example/other");
     ann.submit(&the.newest(""), &same);
     assert_eq!(the.data.number(kept), 1);
@@ -841,6 +850,60 @@ fn a_new_secret_is_shown_once_and_the_one_before_signs_for_a_while() {
         assert!(!shows_secret(&page));
     }
     assert_eq!(the.audited("webhook.key_rotated"), 3);
+}
+
+#[test]
+fn a_form_sent_twice_makes_one_key_and_the_receivers_own_goes_on_signing() {
+    let receiver = Receiver::healthy();
+    let the = Box::to(&receiver.url("/"));
+    let ann = the.ann();
+    let rotate = the.own("/secret/rotate");
+    let page = ann.see(&the.own("/secret"));
+    let as_of = page.tags("input").iter().find_map(|tag| {
+        let is_it = attribute(tag, "name").as_deref() == Some("as_of");
+        is_it.then(|| attribute(tag, "value").unwrap())
+    });
+    let fields = [("overlap", "24"), ("as_of", &*as_of.unwrap())];
+    let first = ann.post(&rotate, &fields);
+    assert_eq!(first.status, 200, "{}", first.text());
+    let second = ann.post(&rotate, &fields);
+    assert_eq!(second.status, 422);
+    assert!(second.html.contains("id=\"as_of-problem\"") && !shows_secret(&second));
+    assert_eq!(the.audited("webhook.key_rotated"), 1);
+    the.server.track(&the.tenant.key, "u", "Signed By Both");
+    let request = receiver.wait_for_type("Signed By Both");
+    for secret in [&secret_in(&first), &the.webhook.secret] {
+        assert!(verifies(secret, &request), "{request:?}");
+    }
+    assert_eq!(ann.post(&rotate, &[("as_of", "now")]).status, 422);
+}
+
+#[test]
+fn who_edits_what_somebody_else_has_changed_meanwhile_is_told_and_loses_nothing() {
+    let the = Box::to("http://127.0.0.1:1/");
+    let ann = the.ann();
+    let form = filled(&ann.see(&the.own("/edit")), "save");
+    let form = borrowed(&form);
+    let name = || -> String {
+        let connection = the.data.open();
+        let name = connection.query_row("SELECT name FROM webhook", [], |row| row.get(0));
+        name.unwrap()
+    };
+    ann.submit(&the.own(""), &with(&form, "name", "By the other"));
+    let mine = with(&form, "name", "Mine");
+    // What is wrong besides does not let it through the next time.
+    let wrong = ann.post(&the.own(""), &with(&mine, "rate", "fast"));
+    assert_eq!(wrong.status, 422);
+    let again = filled(&wrong, "save");
+    let told = ann.post(&the.own(""), &with(&borrowed(&again), "rate", ""));
+    assert_eq!(told.status, 422, "{}", told.text());
+    assert!(told.html.contains("id=\"as_of-problem\""));
+    assert_eq!(name(), "By the other");
+    // Told of it, and with what was written still there, they may save it.
+    let known = filled(&told, "save");
+    assert_eq!(values(&known, "name"), ["Mine"]);
+    ann.submit(&the.own(""), &borrowed(&known));
+    assert_eq!(name(), "Mine");
 }
 
 fn now_ms() -> i64 {
@@ -1041,9 +1104,19 @@ fn the_code_on_the_page_verifies_what_the_webhook_sends_and_nothing_else() {
             run(("WEBHOOK_SECRET", other), &delivered).is_err(),
             "{language} takes another secret"
         );
+        // A variable that was never set: with an empty key anybody can sign.
+        let nobodys = standardwebhooks::Webhook::from_bytes(Vec::new()).unwrap();
+        let now_s = delivered.timestamp.parse().unwrap();
+        let forged = Delivered {
+            signature: nobodys.sign(&delivered.id, now_s, &delivered.body).unwrap(),
+            ..delivered.clone()
+        };
+        let said = run(("WEBHOOK_SECRET", ""), &forged).unwrap_err();
+        assert!(said.contains("is no secret"), "{language}: {said}");
     }
     for language in ["Go", "PHP"] {
-        assert!(snippet(&page, language).contains("WEBHOOK_SECRET"));
+        let code = snippet(&page, language);
+        assert!(code.contains("WEBHOOK_SECRET is no secret"), "{language}");
     }
 }
 

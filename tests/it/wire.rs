@@ -300,7 +300,11 @@ fn both_secrets_verify_during_a_rotation_and_only_the_new_one_after_it() {
 
 #[test]
 fn headers_and_credentials_go_out_and_their_secrets_stay_out_of_the_history() {
-    let receiver = Receiver::healthy();
+    // It says back all that it was sent, as people's first receivers do.
+    let receiver = Receiver::new(|request| {
+        let said_back = request.header("x-api-key");
+        Answer::Whole(200, vec![("x-echo", said_back)], request.head.clone())
+    });
     let url = receiver.url("/hook");
     let made = Made::to(&url.replace("http://", "http://ann:canary-password@"));
     made.data
@@ -327,6 +331,17 @@ fn headers_and_credentials_go_out_and_their_secrets_stay_out_of_the_history() {
     assert!(kept.contains(r#"["authorization","(redacted)"]"#), "{kept}");
     assert!(kept.contains(r#"["x-api-key","(redacted)"]"#), "{kept}");
     assert!(kept.contains(r#"["x-team","payments"]"#), "{kept}");
+    let said_back = made.text("response_headers").unwrap();
+    assert!(
+        said_back.contains(r#"["x-echo","(redacted)"]"#),
+        "{said_back}"
+    );
+    let said_back = made.text("CAST(response_body AS TEXT)").unwrap();
+    assert!(
+        said_back.contains("authorization: Basic (redacted)\r\n"),
+        "{said_back}"
+    );
+    assert!(said_back.contains("x-team: payments"), "{said_back}");
     assert_eq!(made.text("url").as_deref(), Some(&*url));
     // Neither a page nor the file shows them.
     let ann = Visitor::signed_in(&server, "ann@example.com");

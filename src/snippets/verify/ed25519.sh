@@ -1,4 +1,5 @@
-# By hand: the request's headers in ID, TIMESTAMP and SIGNATURE, its body to the byte in the file BODY.
+# By hand: the request's headers in ID, TIMESTAMP and SIGNATURE,
+# its body to the byte in the file BODY.
 case $TIMESTAMP in '' | *[!0-9]*) echo 'the timestamp is no number'; exit 1 ;; esac
 age=$(($(date +%s) - TIMESTAMP))
 if [ "${age#-}" -gt 300 ]; then echo 'the timestamp is not of these minutes'; exit 1; fi

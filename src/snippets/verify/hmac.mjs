@@ -1,6 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 const key = Buffer.from(process.env.WEBHOOK_SECRET.slice('whsec_'.length), 'base64');
+if (key.length === 0) throw new Error('WEBHOOK_SECRET is no secret');
 
 // `body` is the request's body to the byte, before anything has parsed it.
 export function verify(headers, body) {

@@ -3,6 +3,9 @@
 function verify(array $headers, string $body): array
 {
     $key = base64_decode(substr(getenv('WEBHOOK_SECRET'), strlen('whsec_')));
+    if ($key === '') {
+        throw new Exception('WEBHOOK_SECRET is no secret');
+    }
     $id = $headers['webhook-id'];
     $timestamp = $headers['webhook-timestamp'];
     if (abs(time() - (int) $timestamp) > 300) {

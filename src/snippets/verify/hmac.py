@@ -1,6 +1,8 @@
 import base64, hashlib, hmac, json, os, time
 
 key = base64.b64decode(os.environ['WEBHOOK_SECRET'].removeprefix('whsec_'))
+if not key:
+    raise ValueError('WEBHOOK_SECRET is no secret')
 
 # `body` is the request's body to the byte, before anything has parsed it.
 def verify(headers, body):
