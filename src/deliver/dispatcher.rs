@@ -53,6 +53,8 @@ pub(super) async fn run(
         dispatcher.ring_timers();
         dispatcher.look_at_changes();
         dispatcher.notice_silence();
+        // What was given up must not be sent because an answer came in together with that.
+        dispatcher.hear_all(&mut asked_for);
         dispatcher.launch(&fresh);
         dispatcher.look_up_asked_for();
         dispatcher.list_as_due();
@@ -427,6 +429,14 @@ impl Dispatcher {
                 turned_away,
             }
         });
+    }
+
+    fn hear_all(&mut self, asked_for: &mut mpsc::Receiver<Asked>) {
+        while self.asked_for.len() < ATTEMPT_REQUESTS
+            && let Ok(asked) = asked_for.try_recv()
+        {
+            self.hear(asked);
+        }
     }
 
     fn hear(&mut self, asked: Asked) {
