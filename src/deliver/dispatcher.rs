@@ -4,7 +4,7 @@
 use super::attempt::{self, Made, Target, Told, Tools};
 use super::backlog::{self, Backlog, Readings, in_background};
 use super::books::Books;
-use super::health::{Changes, Failing};
+use super::health::{Changes, Failing, learn};
 use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
 use super::record::{self, Fate, Recorded};
@@ -53,6 +53,8 @@ pub(super) async fn run(
         dispatcher.ring_timers();
         dispatcher.look_at_changes();
         dispatcher.notice_silence();
+        // What was given up must not be sent because an answer came in together with that.
+        dispatcher.hear_all(&mut asked_for);
         dispatcher.launch(&fresh);
         dispatcher.look_up_asked_for();
         dispatcher.list_as_due();
@@ -429,6 +431,14 @@ impl Dispatcher {
         });
     }
 
+    fn hear_all(&mut self, asked_for: &mut mpsc::Receiver<Asked>) {
+        while self.asked_for.len() < ATTEMPT_REQUESTS
+            && let Ok(asked) = asked_for.try_recv()
+        {
+            self.hear(asked);
+        }
+    }
+
     fn hear(&mut self, asked: Asked) {
         match asked {
             Asked::Attempt(request) => self.asked_for.push_back(request),
@@ -524,12 +534,7 @@ impl Dispatcher {
 
     /// Takes what recording came to know of receivers, and what is owed to others because of it.
     fn follow_changes(&mut self, changes: Changes) {
-        for (webhook, since_ms) in changes.health {
-            match since_ms {
-                Some(since_ms) => self.failing.insert(webhook, since_ms),
-                None => self.failing.remove(&webhook),
-            };
-        }
+        learn(&mut self.failing, &changes.health);
         changes.fresh.into_iter().for_each(|owed| self.push(owed));
     }
 

@@ -25,6 +25,16 @@ const GONE: u16 = 410;
 /// the file need not be asked after each success.
 pub(super) type Failing = HashMap<WebhookId, i64>;
 
+/// Takes over what a group said of its webhooks.
+pub(super) fn learn(failing: &mut Failing, health: &[(WebhookId, Option<i64>)]) {
+    for (webhook, since_ms) in health {
+        match since_ms {
+            Some(since_ms) => failing.insert(*webhook, *since_ms),
+            None => failing.remove(webhook),
+        };
+    }
+}
+
 /// What recording a group changed besides its deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Changes {

@@ -52,7 +52,7 @@ pub(super) enum Fate {
 pub(super) async fn record(books: &Books, mut made: Vec<Made>, failing: Failing) -> Records {
     let told: Vec<_> = made.iter_mut().map(|made| made.told.take()).collect();
     let made: Arc<[Made]> = made.into();
-    let failing = Arc::new(failing);
+    let mut failing = Arc::new(failing);
     let mut changes = Vec::with_capacity(1);
     let fates = match keep(books, &made, &failing, 0..made.len()).await {
         Ok(written) => written.taken(&mut changes),
@@ -61,7 +61,11 @@ pub(super) async fn record(books: &Books, mut made: Vec<Made>, failing: Failing)
             let mut fates = Vec::with_capacity(made.len());
             for n in 0..made.len() {
                 match keep(books, &made, &failing, n..n + 1).await {
-                    Ok(written) => fates.extend(written.taken(&mut changes)),
+                    Ok(written) => {
+                        // What it said of its receiver, the next one must know.
+                        health::learn(Arc::make_mut(&mut failing), &written.changes.health);
+                        fates.extend(written.taken(&mut changes));
+                    }
                     Err(e) => {
                         say_unrecorded(&e);
                         fates.push(Fate::Unrecorded);
@@ -402,11 +406,8 @@ mod tests {
         let mut failing = Failing::new();
         for group in groups {
             let records = record(&books, group, failing.clone()).await;
-            for (id, since_ms) in records.changes.into_iter().flat_map(|one| one.health) {
-                match since_ms {
-                    Some(since_ms) => failing.insert(id, since_ms),
-                    None => failing.remove(&id),
-                };
+            for changes in records.changes {
+                health::learn(&mut failing, &changes.health);
             }
         }
         drop(books);
@@ -433,6 +434,14 @@ mod tests {
         );
         let first = vec![ended(1, 10, false)];
         assert_eq!(health_after(vec![first, healed]).await, (None, false));
+    }
+
+    #[tokio::test]
+    async fn what_is_recorded_one_by_one_counts_as_what_is_recorded_together() {
+        let mut unrecorded = ended(2, 20, false);
+        unrecorded.attempt.id = AttemptId::from_i64(1);
+        let group = vec![ended(1, 10, false), unrecorded, ended(3, 30, true)];
+        assert_eq!(health_after(vec![group]).await, (None, false));
     }
 
     #[tokio::test]
