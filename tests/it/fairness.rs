@@ -298,14 +298,20 @@ fn multiply(data: &Data, like: &MadeWebhook, tenant: &Tenant, many: i64, url: &s
     transaction.commit().unwrap();
 }
 
-/// The 99th percentile of how long it takes from posting an event until it arrives.
+/// Whether to hold the box to the bound of promise 14, which takes a quiet machine and a release build.
+fn is_strict() -> bool {
+    std::env::var_os("PILLARBOX_TEST_STRICT").is_some()
+}
+
+/// The 99th percentile of how long it takes from posting an event until it arrives. In the first half second
+/// beside the silent ones, what they are owed is put on their lists; the strict measure goes on for longer.
 fn p99(
     server: &Server,
     tenant: &Tenant,
     arrivals: &std::sync::mpsc::Receiver<Instant>,
 ) -> Duration {
-    const EVENTS: usize = 400;
-    let mut latencies: Vec<_> = (0..EVENTS)
+    let events = if is_strict() { 4_000 } else { 400 };
+    let mut latencies: Vec<_> = (0..events)
         .map(|_| {
             let posted = Instant::now();
             server.track(&tenant.key, "u", "alive");
@@ -314,7 +320,7 @@ fn p99(
         })
         .collect();
     latencies.sort();
-    latencies[EVENTS * 99 / 100]
+    latencies[events * 99 / 100]
 }
 
 #[test]
@@ -340,7 +346,7 @@ fn two_thousand_silent_webhooks_take_no_room_from_a_healthy_one() {
     });
     let beside = p99(&server, &tenant, &arrivals);
     println!("p99 alone {alone:?}, beside {SILENT} silent webhooks {beside:?}");
-    let bound = if std::env::var_os("PILLARBOX_TEST_STRICT").is_some() {
+    let bound = if is_strict() {
         alone * 2
     } else {
         alone * 5 + Duration::from_millis(100)
