@@ -7,6 +7,7 @@ use super::books::Books;
 use super::health::{Changes, Failing, learn};
 use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
 use super::listing::{self, Listing};
+use super::origins::Origins;
 use super::record::{self, Fate, Recorded};
 use super::request::{ATTEMPT_REQUESTS, Asked, AttemptRequest};
 use super::share::{Class, Share};
@@ -24,6 +25,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
+use url::Origin;
 
 /// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
 const SETBACK_MS: i64 = 1_000;
@@ -126,6 +128,8 @@ struct Dispatcher {
     targets: HashMap<WebhookId, Arc<Target>>,
     /// Lanes that may have something to send or to read, taken in turn.
     share: Share,
+    /// What receivers that are not steady take of it at each origin.
+    origins: Origins,
     readings: Readings,
     listing: Listing,
     /// When a lane's file must be looked at again.
@@ -159,6 +163,7 @@ impl Dispatcher {
             room: Room::new(tools.limits.ready_bytes),
             books: Books::of(&tools),
             share: Share::new(tools.limits.concurrency),
+            origins: Origins::new(tools.limits.concurrency.div_ceil(4)),
             failing: health.iter().map(since).collect(),
             tools,
             lanes: HashMap::new(),
@@ -185,11 +190,14 @@ impl Dispatcher {
     /// the change owes to webhooks looked for. `health` says which receivers failed before the start.
     fn follow_catalog(&mut self, health: &HashMap<WebhookId, Health>) {
         let (catalog, now) = (self.tools.catalog.current(), Instant::now());
-        let share = &mut self.share;
+        let (share, origins) = (&mut self.share, &mut self.origins);
+        let mut left = Vec::new();
         self.lanes.retain(|id, lane| {
             let stays = catalog.webhook(*id).is_some();
             if !stays {
                 share.recount(lane.counted, (Class::Unknown, 0));
+                origins.recount(&lane.origin, lane.counted, (Class::Unknown, 0));
+                left.push(lane.origin.clone());
             }
             stays
         });
@@ -203,13 +211,19 @@ impl Dispatcher {
             let terms = terms(webhook, self.tools.limits.webhook_concurrency);
             let failures = || health.get(&webhook.id).map_or(0, |health| health.failures);
             let open = || Lane::open(self.room.clone(), terms, failures(), now);
-            self.lanes
-                .entry(webhook.id)
-                .or_insert_with(open)
-                .follow(terms);
+            let lane = self.lanes.entry(webhook.id).or_insert_with(open);
+            lane.follow(terms);
+            let origin = webhook.settings.url.origin();
+            if lane.origin != origin {
+                let nothing = (Class::Unknown, 0);
+                self.origins.recount(&lane.origin, lane.counted, nothing);
+                self.origins.recount(&origin, nothing, lane.counted);
+                left.push(std::mem::replace(&mut lane.origin, origin));
+            }
             self.give_turn(webhook.id);
         }
         drop(catalog);
+        left.iter().for_each(|origin| self.let_in(origin));
         self.is_changed = true;
         self.look_at_changes();
     }
@@ -244,14 +258,30 @@ impl Dispatcher {
             return;
         };
         let now = (lane.class(Instant::now()), lane.on_their_way());
-        if now != lane.counted {
-            self.share.recount(lane.counted, now);
-            lane.counted = now;
+        let before = std::mem::replace(&mut lane.counted, now);
+        if before != now {
+            self.share.recount(before, now);
+            self.origins.recount(&lane.origin, before, now);
         }
         // A place that it has left behind in another queue is passed over there, or taken again.
         lane.turn = Some(now.0);
         if !std::mem::replace(lane.places.of_mut(now.0), true) {
             self.share.wait(now.0, webhook);
+        }
+        if before != now && self.origins.is_anyone_waiting() {
+            let origin = lane.origin.clone();
+            self.let_in(&origin);
+        }
+    }
+
+    /// Gives the next one a turn of those that wait for attempts at their origin to end.
+    fn let_in(&mut self, origin: &Origin) {
+        while let Some(webhook) = self.origins.next(origin) {
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                lane.waits_at_origin = false;
+                self.give_turn(webhook);
+                return;
+            }
         }
     }
 
@@ -334,9 +364,18 @@ impl Dispatcher {
             return false;
         }
         lane.turn = None;
+        self.readings.ask(webhook, lane);
+        if !self.origins.has_room(&lane.origin, class) {
+            if !std::mem::replace(&mut lane.waits_at_origin, true) {
+                self.origins.wait(&lane.origin, webhook);
+            }
+            return false;
+        }
+        let is_anyone_waiting = self.origins.is_anyone_waiting();
+        let origin = is_anyone_waiting.then(|| lane.origin.clone());
         let turn = lane.take(now);
         self.readings.ask(webhook, lane);
-        match turn {
+        let sent = match turn {
             Turn::Send(owed) => {
                 self.give_turn(webhook);
                 self.send(owed, Trigger::Automatic, None);
@@ -347,7 +386,12 @@ impl Dispatcher {
                 false
             }
             Turn::Idle => false,
+        };
+        // It was let in alone, and perhaps there is room for more, or it had no use for it.
+        if let Some(origin) = origin {
+            self.let_in(&origin);
         }
+        sent
     }
 
     fn has_room(&self, class: Class) -> bool {

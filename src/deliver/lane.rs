@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use url::Origin;
 
 /// At most this many deliveries of one webhook wait in memory; the rest of a backlog is in the file.
 pub(super) const READY_LIMIT: usize = 4_096;
@@ -135,6 +136,10 @@ pub(super) struct Lane {
     pub(super) places: OfEach<bool>,
     /// As what, and with how many attempts on their way, it is counted.
     pub(super) counted: (Class, usize),
+    /// Where its receiver is.
+    pub(super) origin: Origin,
+    /// Whether it waits for an attempt at its origin to end.
+    pub(super) waits_at_origin: bool,
     /// Whether it stands in the dispatcher's queue of lanes to be read.
     pub(super) is_unread: bool,
 }
@@ -163,6 +168,8 @@ impl Lane {
             turn: None,
             places: OfEach::default(),
             counted: (Class::Unknown, 0),
+            origin: Origin::new_opaque(),
+            waits_at_origin: false,
             is_unread: false,
         }
     }

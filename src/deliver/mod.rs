@@ -15,6 +15,7 @@ mod health;
 mod lane;
 mod listing;
 mod notices;
+mod origins;
 mod record;
 pub mod replays;
 mod request;
