@@ -409,6 +409,78 @@ fn an_event_that_nobody_wants_is_stored_without_deliveries() {
 }
 
 #[test]
+fn an_event_goes_where_all_filters_hold_and_its_page_says_which_one_did_not() {
+    let receiver = Receiver::healthy();
+    let data = Data::new();
+    let tenant = data.tenant("Acme");
+    data.member(&tenant.id, "ann@example.com", "owner");
+    let large = data.webhook(&tenant.id, "Large", &receiver.url("/large"), &["Paid"]);
+    data.change_webhook(&tenant, &large, |webhook| {
+        let filters = [
+            r#"properties.plan = "pro""#,
+            "properties.seats > 3",
+            "properties.coupon exists",
+            r#"properties.note contains "ur""#,
+        ];
+        webhook.settings.filters = filters.map(|filter| filter.parse().unwrap()).to_vec();
+    });
+    let others = data.webhook(&tenant.id, "Others", &receiver.url("/others"), &["Paid"]);
+    data.change_webhook(&tenant, &others, |webhook| {
+        let filters = [r#"properties.plan != "pro""#, "properties.seats < 10"];
+        webhook.settings.filters = filters.map(|filter| filter.parse().unwrap()).to_vec();
+    });
+    let server = data.serve();
+    let ann = Visitor::signed_in(&server, "ann@example.com");
+    for (properties, got, unmet) in [
+        (
+            json!({"plan": "pro", "seats": 4, "coupon": null, "note": "urgent"}),
+            Some("/large"),
+            r#"Its filter properties.plan != "pro" did not match."#,
+        ),
+        (
+            json!({"plan": "pro", "seats": 3, "coupon": "x", "note": "urgent"}),
+            None,
+            "Its filter properties.seats > 3 did not match.",
+        ),
+        (
+            json!({"plan": "pro", "seats": 40, "note": "urgent"}),
+            None,
+            "Its filter properties.coupon exists did not match.",
+        ),
+        (
+            json!({"plan": "free", "seats": 9.5}),
+            Some("/others"),
+            r#"Its filter properties.plan = "pro" did not match."#,
+        ),
+        (
+            json!({"plan": "free", "seats": "9"}),
+            None,
+            "Its filter properties.seats < 10 did not match.",
+        ),
+    ] {
+        let body = json!({"event": "Paid", "userId": "u", "properties": properties});
+        let (status, answer) = server.post_native(&tenant.key, body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        let id = answer["id"].as_str().unwrap();
+        assert_eq!(
+            data.deliveries(id).len(),
+            usize::from(got.is_some()),
+            "{body}"
+        );
+        if let Some(path) = got {
+            let line = wait_until("what it gets", || {
+                let requests = receiver.requests().into_iter();
+                let mut of_it = requests.filter(|request| request.json()["data"]["id"] == id);
+                of_it.next().map(|request| request.line())
+            });
+            assert_eq!(line, format!("POST {path} HTTP/1.1"), "{body}");
+        }
+        let page = ann.see(&format!("/w/{}/events/{id}", tenant.slug)).text();
+        assert!(page.contains(unmet), "{body}: {page}");
+    }
+}
+
+#[test]
 fn a_paused_webhook_holds_and_sends_when_activated() {
     let receiver = Receiver::healthy();
     let witness = Receiver::healthy();
