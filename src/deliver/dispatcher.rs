@@ -1,23 +1,26 @@
 //! The dispatcher: decides which webhook sends next, within its bounds, and has every attempt
 //! recorded before it forgets it. Runs alone on one thread; woken by commits, never polling.
 
+mod asked;
+mod ended;
+mod turns;
+
 use super::attempt::{self, Made, Target, Told, Tools};
-use super::backlog::{self, Backlog, Readings, in_background};
+use super::backlog::{self, Readings, in_background};
 use super::books::Books;
-use super::health::{Changes, Failing, learn};
-use super::lane::{Lane, READY_LIMIT, Room, Terms, Turn};
+use super::health::Failing;
+use super::lane::{Lane, READY_LIMIT, Room, Terms};
 use super::listing::{self, Listing};
 use super::origins::Origins;
-use super::record::{self, Fate, Recorded};
+use super::record;
 use super::request::{ATTEMPT_REQUESTS, Asked, AttemptRequest};
 use super::share::{Class, Share};
 use super::tasks::{Done, Tasks};
 use super::timers::Timers;
-use crate::delivery::{DeliveryState, Trigger};
-use crate::error::Result;
+use crate::delivery::Trigger;
 use crate::followers::FreshDeliveries;
 use crate::id::WebhookId;
-use crate::store::deliveries::{self, OwedDelivery};
+use crate::store::deliveries::OwedDelivery;
 use crate::store::health::{self, Health};
 use crate::time::now_ms;
 use crate::webhook::{Webhook, WebhookState};
@@ -25,7 +28,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use url::Origin;
 
 /// After a failure of the box itself (not of a receiver), a webhook is left alone for this long.
 const SETBACK_MS: i64 = 1_000;
@@ -252,54 +254,6 @@ impl Dispatcher {
         })
     }
 
-    /// A lane may have something to do, as what its receiver is known as now.
-    fn give_turn(&mut self, webhook: WebhookId) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else {
-            return;
-        };
-        let now = (lane.class(Instant::now()), lane.on_their_way());
-        let before = std::mem::replace(&mut lane.counted, now);
-        if before != now {
-            self.share.recount(before, now);
-            self.origins.recount(&lane.origin, before, now);
-        }
-        // A place that it has left behind in another queue is passed over there, or taken again.
-        lane.turn = Some(now.0);
-        if !std::mem::replace(lane.places.of_mut(now.0), true) {
-            self.share.wait(now.0, webhook);
-        }
-        if before != now && self.origins.is_anyone_waiting() {
-            let origin = lane.origin.clone();
-            self.let_in(&origin);
-        }
-    }
-
-    /// Gives the next one a turn of those that wait for attempts at their origin to end.
-    fn let_in(&mut self, origin: &Origin) {
-        while let Some(webhook) = self.origins.next(origin) {
-            if let Some(lane) = self.lanes.get_mut(&webhook) {
-                lane.waits_at_origin = false;
-                self.give_turn(webhook);
-                return;
-            }
-        }
-    }
-
-    /// Whoever keeps silent is counted as ailing from now on.
-    fn notice_silence(&mut self) {
-        if self.on_their_way == 0 || self.looked_for_silence_at.elapsed() < SILENCE_LOOK {
-            return;
-        }
-        let now = Instant::now();
-        self.looked_for_silence_at = now;
-        let changed = |lane: &Lane| lane.on_their_way() > 0 && lane.class(now) != lane.counted.0;
-        let lanes = self.lanes.iter().filter(|(_, lane)| changed(lane));
-        let silent: Vec<_> = lanes.map(|(webhook, _)| *webhook).collect();
-        silent
-            .into_iter()
-            .for_each(|webhook| self.give_turn(webhook));
-    }
-
     /// Takes what has been committed by now.
     fn take_committed(&mut self, fresh: &mut FreshDeliveries) {
         for _ in 0..READY_LIMIT {
@@ -332,70 +286,6 @@ impl Dispatcher {
     fn turn_all_away(&mut self) {
         self.listing
             .turned_away(self.lanes.keys().copied(), Instant::now());
-    }
-
-    /// Starts all that the bounds allow, one delivery of each webhook in turn.
-    fn launch(&mut self, fresh: &FreshDeliveries) {
-        if fresh.take_overflow() {
-            self.turn_all_away();
-        }
-        let now = Instant::now();
-        for class in Class::ALL {
-            let mut rest = self.share.waiting(class);
-            while rest > 0 && self.has_room(class) {
-                rest -= 1;
-                let Some(webhook) = self.share.next(class) else {
-                    break;
-                };
-                if self.take_turn(webhook, class, now) {
-                    rest += 1;
-                }
-            }
-        }
-    }
-
-    /// Lets a lane send one delivery, or ask to be read; whether it sent.
-    fn take_turn(&mut self, webhook: WebhookId, class: Class, now: Instant) -> bool {
-        let Some(lane) = self.lanes.get_mut(&webhook) else {
-            return false;
-        };
-        *lane.places.of_mut(class) = false;
-        if lane.turn != Some(class) {
-            return false;
-        }
-        lane.turn = None;
-        self.readings.ask(webhook, lane);
-        if !self.origins.has_room(&lane.origin, class) {
-            if !std::mem::replace(&mut lane.waits_at_origin, true) {
-                self.origins.wait(&lane.origin, webhook);
-            }
-            return false;
-        }
-        let is_anyone_waiting = self.origins.is_anyone_waiting();
-        let origin = is_anyone_waiting.then(|| lane.origin.clone());
-        let turn = lane.take(now);
-        self.readings.ask(webhook, lane);
-        let sent = match turn {
-            Turn::Send(owed) => {
-                self.give_turn(webhook);
-                self.send(owed, Trigger::Automatic, None);
-                true
-            }
-            Turn::At(at) => {
-                self.turn_timers.set(webhook, at);
-                false
-            }
-            Turn::Idle => false,
-        };
-        // It was let in alone, and perhaps there is room for more, or it had no use for it.
-        if let Some(origin) = origin {
-            self.let_in(&origin);
-        }
-        sent
-    }
-
-    fn has_room(&self, class: Class) -> bool {
-        self.unfinished < self.tools.limits.unfinished && self.share.has_room(class)
     }
 
     fn target(&mut self, webhook: WebhookId) -> Option<Arc<Target>> {
@@ -475,188 +365,6 @@ impl Dispatcher {
         });
     }
 
-    fn hear_all(&mut self, asked_for: &mut mpsc::Receiver<Asked>) {
-        while self.asked_for.len() < ATTEMPT_REQUESTS
-            && let Ok(asked) = asked_for.try_recv()
-        {
-            self.hear(asked);
-        }
-    }
-
-    fn hear(&mut self, asked: Asked) {
-        match asked {
-            Asked::Attempt(request) => self.asked_for.push_back(request),
-            Asked::Send(owed) => self.push(owed),
-            Asked::Forget(webhook, settled) => {
-                if let Some(lane) = self.lanes.get_mut(&webhook) {
-                    settled.into_iter().for_each(|id| lane.settle(id));
-                    self.give_turn(webhook);
-                }
-            }
-        }
-    }
-
-    /// Begins attempts outside the schedule, as many as the schedule has room for itself: without a bound,
-    /// receivers that keep silent would take all that may be unfinished, and the schedule would stand still.
-    fn look_up_asked_for(&mut self) {
-        while self.asked_under_way < self.tools.limits.concurrency {
-            let Some(request) = self.asked_for.pop_front() else {
-                break;
-            };
-            self.asked_under_way += 1;
-            self.look_up(request);
-        }
-    }
-
-    fn look_up(&mut self, request: AttemptRequest) {
-        let (readers, id) = (self.tools.readers.clone(), request.delivery);
-        self.tasks.start(async move {
-            let found = in_background(move || deliveries::owed(&*readers.get()?, id)).await;
-            Done::Lookup { found, request }
-        });
-    }
-
-    fn finish(&mut self, done: Done) {
-        match done {
-            Done::Attempt(made) => self.finish_attempt(made),
-            Done::Recorded(records) => {
-                self.is_recording = false;
-                for changes in records.changes {
-                    self.follow_changes(changes);
-                }
-                let recorded = records.recorded.into_iter();
-                recorded.for_each(|one| self.finish_record(one));
-            }
-            Done::Reading { webhooks, backlogs } => self.finish_reading(webhooks, backlogs),
-            Done::Listing {
-                listed,
-                turned_away,
-            } => {
-                let is_known = |id, webhook| {
-                    self.lanes
-                        .get(&webhook)
-                        .is_some_and(|lane: &Lane| lane.knows(id))
-                };
-                let now = Instant::now();
-                let readers = self.listing.end(listed, turned_away, is_known, now);
-                readers
-                    .into_iter()
-                    .for_each(|webhook| self.look_again(webhook));
-            }
-            Done::Lookup { found, request } => match found {
-                Ok(Some(owed)) => self.send(owed, request.trigger, request.told),
-                Ok(None) => self.ended_asked_for(),
-                Err(e) => {
-                    tracing::error!(error = %e, "a delivery could not be looked up");
-                    self.ended_asked_for();
-                }
-            },
-        }
-    }
-
-    fn ended_asked_for(&mut self) {
-        self.asked_under_way = self.asked_under_way.saturating_sub(1);
-    }
-
-    /// The receiver is free for the next one, while this one's record goes to the disk.
-    fn finish_attempt(&mut self, made: Made) {
-        self.on_their_way = self.on_their_way.saturating_sub(1);
-        if made.attempt.trigger != Trigger::Automatic {
-            self.ended_asked_for();
-        }
-        let succeeded = made.attempt.error.is_none();
-        if let Some(lane) = self.lanes.get_mut(&made.webhook) {
-            match made.attempt.trigger {
-                Trigger::Automatic => lane.answered(succeeded, Instant::now(), fastrand::f64()),
-                Trigger::Manual | Trigger::Replay | Trigger::Test if succeeded => lane.succeeded(),
-                Trigger::Manual | Trigger::Replay | Trigger::Test => {}
-            }
-            self.give_turn(made.webhook);
-        }
-        self.unrecorded.push(made);
-    }
-
-    /// Takes what recording came to know of receivers, and what is owed to others because of it.
-    fn follow_changes(&mut self, changes: Changes) {
-        learn(&mut self.failing, &changes.health);
-        changes.fresh.into_iter().for_each(|owed| self.push(owed));
-    }
-
-    fn finish_record(&mut self, recorded: Recorded) {
-        self.unfinished = self.unfinished.saturating_sub(1);
-        let Recorded {
-            delivery,
-            webhook,
-            trigger,
-            fate,
-            succeeded,
-            told,
-        } = recorded;
-        if let (Some(told), Fate::Stands(_)) = (told, &fate) {
-            // Who asked may have gone away.
-            let _ = told.send(succeeded);
-        }
-        let (is_settled, next_ms) = match fate {
-            // Its webhook was paused or disabled, of which this thread hears at once, and may have been
-            // activated since: then it is the first again.
-            Fate::Stands(standing) if standing.state == DeliveryState::Held => {
-                (false, Some(now_ms() + SETBACK_MS))
-            }
-            Fate::Stands(standing) => (
-                standing.state != DeliveryState::Pending,
-                standing.next_attempt_at_ms,
-            ),
-            Fate::Gone => (true, None),
-            Fate::Unrecorded => (false, Some(now_ms() + SETBACK_MS)),
-        };
-        if let Some(lane) = self.lanes.get_mut(&webhook) {
-            match trigger {
-                Trigger::Automatic => lane.recorded(delivery, is_settled),
-                Trigger::Manual | Trigger::Replay | Trigger::Test => {
-                    if is_settled {
-                        lane.settle(delivery);
-                    }
-                }
-            }
-            self.give_turn(webhook);
-        }
-        if let (Trigger::Automatic, Some(next_ms)) = (trigger, next_ms) {
-            self.set_timer(webhook, next_ms);
-        }
-    }
-
-    fn finish_reading(&mut self, webhooks: Vec<WebhookId>, backlogs: Result<Vec<Backlog>>) {
-        self.readings.end();
-        match backlogs {
-            Ok(backlogs) => {
-                for (webhook, backlog) in webhooks.into_iter().zip(backlogs) {
-                    self.take_backlog(webhook, backlog);
-                }
-            }
-            Err(e) => {
-                tracing::error!(error = %e, "the backlogs of webhooks could not be read");
-                for webhook in webhooks {
-                    if let Some(lane) = self.lanes.get_mut(&webhook) {
-                        lane.finish_reading(Vec::new(), false, false);
-                    }
-                    self.set_timer(webhook, now_ms() + SETBACK_MS);
-                }
-            }
-        }
-    }
-
-    fn take_backlog(&mut self, webhook: WebhookId, backlog: Backlog) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else {
-            return;
-        };
-        let is_waiting = backlog.next_due_ms.is_some();
-        lane.finish_reading(backlog.due, backlog.is_full, is_waiting);
-        self.give_turn(webhook);
-        if let Some(next_ms) = backlog.next_due_ms {
-            self.set_timer(webhook, next_ms);
-        }
-    }
-
     fn look_again(&mut self, webhook: WebhookId) {
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.look_again();
@@ -685,6 +393,9 @@ impl Dispatcher {
         }
         if self.on_their_way > 0 {
             wait = wait.min(SILENCE_LOOK);
+        }
+        if self.is_anyones_turn() {
+            wait = Duration::ZERO;
         }
         wait
     }
