@@ -257,7 +257,11 @@ impl Projector {
         }
         let catalog = self.catalog.current();
         let limits = &self.limits.window;
-        let window = window::read(&reader, &catalog, &self.ids, now_ms(), place, limits)?;
+        // One snapshot for all of it: between transactions of its own, each lookup that comes after
+        // another commit would find its page cache dropped.
+        let snapshot = reader.unchecked_transaction()?;
+        let window = window::read(&snapshot, &catalog, &self.ids, now_ms(), place, limits)?;
+        drop(snapshot);
         Ok(window.map(|window| {
             self.status.set_waiting(Some(window.first.unix_ms()));
             let window = Arc::new(window);
