@@ -161,9 +161,9 @@ CREATE TABLE attempt (
     duration_us             INTEGER NOT NULL,    -- how long all of it took, microseconds
     url                     TEXT NOT NULL,       -- where it went, as the webhook was then
     address                 TEXT,                -- the address and port that were dialled
-    request_headers         TEXT NOT NULL,       -- JSON array of [name, value], as sent, secrets redacted
+    request_headers         TEXT NOT NULL,       -- as sent, secrets redacted: a header a line (src/store/headers.rs), or a JSON array of [name, value]
     status                  INTEGER,             -- the answer's HTTP status
-    response_headers        TEXT,                -- JSON array of [name, value]
+    response_headers        TEXT,                -- as they came, in the same form
     response_body           BLOB,                -- its first 64 KiB
     response_body_truncated INTEGER NOT NULL,    -- 1: more came than is kept
     response_length         INTEGER,             -- the whole length in bytes, where it is known

@@ -3,7 +3,8 @@
 
 use super::secrets::{REDACTED, Secrets};
 use crate::delivery::{ErrorClass, MAX_RETRY_AFTER};
-use crate::store::attempts::{HeadersText, Response};
+use crate::store::attempts::Response;
+use crate::store::headers::HeadersText;
 use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::body::Incoming;

@@ -236,9 +236,10 @@ mod tests {
     use crate::id::{AttemptId, IdGenerator, MessageId, WorkspaceId};
     use crate::secret::WebhookSecret;
     use crate::store::Files;
-    use crate::store::attempts::{self, HeadersText, NewAttempt, Phases};
+    use crate::store::attempts::{self, NewAttempt, Phases};
     use crate::store::catalog::CatalogHandle;
     use crate::store::deliveries::{NewDelivery, NewMessage};
+    use crate::store::headers::HeadersText;
     use crate::store::writer::{Writer, WriterLimits};
     use crate::store::{self, webhooks, workspaces};
     use crate::webhook::{Signing, SigningKey, Webhook, WebhookInput, WebhookState};

@@ -1,58 +1,11 @@
 //! Attempts: what was tried, with all its evidence, written once and read by the delivery page.
 
+use super::headers::HeadersText;
 use crate::delivery::{DeliveryState, ErrorClass, Standing, Trigger};
 use crate::error::Result;
 use crate::id::{AttemptId, DeliveryId};
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
-use serde::Serializer as _;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, ToSql};
 use std::sync::Arc;
-
-/// An attempt's text for its headers rarely needs more bytes than this.
-const HEADERS_TEXT_BYTES: usize = 512;
-
-/// A message's headers as the file keeps them: a JSON array of `[name, value]`, made once when they
-/// were sent or came, and read again only by a page.
-#[derive(Debug, Clone)]
-pub struct HeadersText(String);
-
-impl HeadersText {
-    /// The text of these headers, in their order. Bytes that are not UTF-8 are replaced.
-    pub fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
-        let pairs = headers
-            .into_iter()
-            .map(|(name, value)| (name, String::from_utf8_lossy(value)));
-        let mut text = Vec::with_capacity(HEADERS_TEXT_BYTES);
-        let written = serde_json::Serializer::new(&mut text).collect_seq(pairs);
-        match (written, String::from_utf8(text)) {
-            (Ok(()), Ok(text)) => Self(text),
-            _ => Self::default(),
-        }
-    }
-
-    /// Names and values.
-    pub fn pairs(&self) -> Vec<(String, String)> {
-        serde_json::from_str(&self.0).unwrap_or_default()
-    }
-}
-
-impl Default for HeadersText {
-    fn default() -> Self {
-        Self("[]".to_owned())
-    }
-}
-
-impl ToSql for HeadersText {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        self.0.to_sql()
-    }
-}
-
-impl FromSql for HeadersText {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        String::column_result(value).map(Self)
-    }
-}
 
 /// The receiver asked for the next attempt's time.
 const RETRY_AFTER: &str = "retry_after";
@@ -180,53 +133,70 @@ impl<'c> Recorder<'c> {
         after: &Standing,
         is_asked_for: bool,
     ) -> Result<bool> {
-        let response = attempt.response.as_ref();
-        let error_class = attempt.error.as_ref().map(|(class, _)| class.as_str());
-        let moved = self.update.execute(params![
-            attempt.delivery,
-            after.state.as_str(),
-            after.attempts,
-            after.automatic_attempts,
-            after.next_attempt_at_ms,
-            attempt.started_at_ms,
-            response.map(|r| r.status),
-            error_class,
-            // A failure that comes in after a success, because both were on their way, settles nothing.
-            after.state == DeliveryState::Succeeded && error_class.is_some(),
-            after.last_attempt,
-            before.state.as_str(),
-            before.attempts,
-            before.next_attempt_at_ms,
-        ])?;
-        if moved == 0 {
+        if !self.move_delivery(attempt, before, after)? {
             return Ok(false);
         }
-        self.insert.execute(params![
-            attempt.id,
-            attempt.delivery,
-            after.attempts,
-            attempt.trigger.as_str(),
-            attempt.started_at_ms,
-            attempt.duration_us,
-            attempt.url,
-            attempt.address,
-            attempt.request_headers,
-            response.map(|r| r.status),
-            response.map(|r| &r.headers),
-            response.map(|r| &r.body),
-            response.is_some_and(|r| r.truncated),
-            response.and_then(|r| r.length),
-            error_class,
-            attempt.error.as_ref().map(|(_, detail)| detail),
-            after.next_attempt_at_ms,
-            before.last_attempt,
-            attempt.phases.dns_us,
-            attempt.phases.connect_us,
-            attempt.phases.tls_us,
-            attempt.phases.first_byte_us,
-            is_asked_for.then_some(RETRY_AFTER),
-        ])?;
+        // Bound one by one, as it is done for events: half of these are absent in most attempts, and unbound is NULL.
+        let insert = &mut self.insert;
+        insert.clear_bindings();
+        insert.raw_bind_parameter(1, attempt.id)?;
+        insert.raw_bind_parameter(2, attempt.delivery)?;
+        insert.raw_bind_parameter(3, after.attempts)?;
+        insert.raw_bind_parameter(4, attempt.trigger.as_str())?;
+        insert.raw_bind_parameter(5, attempt.started_at_ms)?;
+        insert.raw_bind_parameter(6, attempt.duration_us)?;
+        insert.raw_bind_parameter(7, &attempt.url)?;
+        bind_some(insert, 8, attempt.address.as_ref())?;
+        insert.raw_bind_parameter(9, &attempt.request_headers)?;
+        if let Some(response) = &attempt.response {
+            insert.raw_bind_parameter(10, response.status)?;
+            insert.raw_bind_parameter(11, &response.headers)?;
+            insert.raw_bind_parameter(12, &response.body)?;
+            bind_some(insert, 14, response.length)?;
+        }
+        let truncated = attempt.response.as_ref().is_some_and(|r| r.truncated);
+        insert.raw_bind_parameter(13, truncated)?;
+        if let Some((class, detail)) = &attempt.error {
+            insert.raw_bind_parameter(15, class.as_str())?;
+            insert.raw_bind_parameter(16, detail)?;
+        }
+        bind_some(insert, 17, after.next_attempt_at_ms)?;
+        bind_some(insert, 18, before.last_attempt)?;
+        bind_some(insert, 19, attempt.phases.dns_us)?;
+        bind_some(insert, 20, attempt.phases.connect_us)?;
+        bind_some(insert, 21, attempt.phases.tls_us)?;
+        bind_some(insert, 22, attempt.phases.first_byte_us)?;
+        bind_some(insert, 23, is_asked_for.then_some(RETRY_AFTER))?;
+        insert.raw_execute()?;
         Ok(true)
+    }
+
+    /// Moves a delivery from `before` to `after`, if that is where it stands.
+    fn move_delivery(
+        &mut self,
+        attempt: &NewAttempt,
+        before: &Standing,
+        after: &Standing,
+    ) -> Result<bool> {
+        let error_class = attempt.error.as_ref().map(|(class, _)| class.as_str());
+        // A failure that comes in after a success, because both were on their way, settles nothing.
+        let settles_nothing = after.state == DeliveryState::Succeeded && error_class.is_some();
+        let update = &mut self.update;
+        update.clear_bindings();
+        update.raw_bind_parameter(1, attempt.delivery)?;
+        update.raw_bind_parameter(2, after.state.as_str())?;
+        update.raw_bind_parameter(3, after.attempts)?;
+        update.raw_bind_parameter(4, after.automatic_attempts)?;
+        bind_some(update, 5, after.next_attempt_at_ms)?;
+        update.raw_bind_parameter(6, attempt.started_at_ms)?;
+        bind_some(update, 7, attempt.response.as_ref().map(|r| r.status))?;
+        bind_some(update, 8, error_class)?;
+        update.raw_bind_parameter(9, settles_nothing)?;
+        bind_some(update, 10, after.last_attempt)?;
+        update.raw_bind_parameter(11, before.state.as_str())?;
+        update.raw_bind_parameter(12, before.attempts)?;
+        bind_some(update, 13, before.next_attempt_at_ms)?;
+        Ok(update.raw_execute()? > 0)
     }
 
     /// Takes a delivery that is settled out of the queue of a webhook that keeps the order.
@@ -236,6 +206,18 @@ impl<'c> Recorder<'c> {
     pub fn leave_queue(&mut self, delivery: DeliveryId) -> Result<()> {
         self.leave_queue.execute([delivery])?;
         Ok(())
+    }
+}
+
+/// Binds what is there.
+fn bind_some(
+    statement: &mut CachedStatement<'_>,
+    parameter: usize,
+    value: Option<impl ToSql>,
+) -> rusqlite::Result<()> {
+    match value {
+        Some(value) => statement.raw_bind_parameter(parameter, value),
+        None => Ok(()),
     }
 }
 
@@ -352,29 +334,4 @@ pub fn of_delivery(
         next = previous;
     }
     Ok(attempts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_read_back_whatever_their_values_hold() {
-        let text = HeadersText::new([
-            ("webhook-id", b"msg_1".as_slice()),
-            ("x-quote", b"a \"b\" \\ c"),
-            ("x-bytes", b"\xff"),
-        ]);
-        let pairs = text.pairs();
-        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (&**n, &**v)).collect();
-        assert_eq!(
-            pairs,
-            [
-                ("webhook-id", "msg_1"),
-                ("x-quote", "a \"b\" \\ c"),
-                ("x-bytes", "\u{fffd}")
-            ]
-        );
-        assert!(HeadersText::new([]).pairs().is_empty());
-    }
 }

@@ -13,6 +13,7 @@ pub mod events;
 mod files;
 pub mod funnels;
 mod group;
+pub mod headers;
 pub mod health;
 pub mod history;
 pub mod journal;

@@ -328,14 +328,11 @@ fn headers_and_credentials_go_out_and_their_secrets_stay_out_of_the_history() {
     assert_eq!(request.line(), "POST /hook HTTP/1.1");
     made.wait_for_attempts(&event, 1);
     let kept = made.text("request_headers").unwrap();
-    assert!(kept.contains(r#"["authorization","(redacted)"]"#), "{kept}");
-    assert!(kept.contains(r#"["x-api-key","(redacted)"]"#), "{kept}");
-    assert!(kept.contains(r#"["x-team","payments"]"#), "{kept}");
+    assert!(kept.contains("authorization:(redacted)\n"), "{kept}");
+    assert!(kept.contains("x-api-key:(redacted)\n"), "{kept}");
+    assert!(kept.contains("x-team:payments\n"), "{kept}");
     let said_back = made.text("response_headers").unwrap();
-    assert!(
-        said_back.contains(r#"["x-echo","(redacted)"]"#),
-        "{said_back}"
-    );
+    assert!(said_back.contains("x-echo:(redacted)\n"), "{said_back}");
     let said_back = made.text("CAST(response_body AS TEXT)").unwrap();
     assert!(
         said_back.contains("authorization: Basic (redacted)\r\n"),
