@@ -12,6 +12,7 @@ use crate::owe::owe;
 use crate::schema::Budget;
 use crate::store::catalog::CatalogHandle;
 use crate::store::deliveries::OwedDelivery;
+use crate::store::prepared::Prepared;
 use crate::store::writer::{Weight, Writer};
 use crate::store::{events, past};
 use crate::violations::{Violation, Violations};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Acceptor(Arc<Parts>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Parts {
     writer: Writer,
     catalog: CatalogHandle,
@@ -111,6 +112,13 @@ impl Acceptor {
             violations,
             followers,
         }))
+    }
+
+    /// The same acceptor for another thread, which then counts its references to it alone: a count goes from
+    /// core to core with each change where several share it.
+    #[must_use]
+    pub fn for_thread(&self) -> Self {
+        Self(Arc::new(Parts::clone(&self.0)))
     }
 
     /// Appends `events` to the log, in order and in one transaction. When this returns, they and
@@ -259,7 +267,7 @@ impl Acceptor {
     async fn submit<T: Send + 'static>(
         &self,
         events: Vec<Event>,
-        place: impl Fn(&Parts, &Connection, &mut [StoredEvent], &mut Vec<OwedDelivery>) -> Result<T>
+        place: impl Fn(&Parts, &Prepared<'_>, &mut [StoredEvent], &mut Vec<OwedDelivery>) -> Result<T>
         + Send
         + 'static,
     ) -> Result<T> {
@@ -376,7 +384,7 @@ impl Parts {
     /// Appends an event, unless its key says that it is in the log already.
     fn place(
         &self,
-        connection: &Connection,
+        connection: &Prepared<'_>,
         stored: &mut StoredEvent,
         fresh: &mut Vec<OwedDelivery>,
     ) -> Result<Acceptance> {
@@ -424,7 +432,7 @@ impl Parts {
     /// Appends each event, unless its key says that it is in the log already.
     fn place_each(
         &self,
-        connection: &Connection,
+        connection: &Prepared<'_>,
         waiting: &mut [StoredEvent],
         fresh: &mut Vec<OwedDelivery>,
     ) -> Result<Vec<Acceptance>> {
@@ -438,7 +446,7 @@ impl Parts {
     /// first, so that nothing must be taken back.
     fn place_all(
         &self,
-        connection: &Connection,
+        connection: &Prepared<'_>,
         waiting: &mut [StoredEvent],
         fresh: &mut Vec<OwedDelivery>,
     ) -> Result<Placed> {
@@ -456,7 +464,7 @@ impl Parts {
     /// order of commits and the projector's cursor never passes an id that is still to come.
     fn append(
         &self,
-        connection: &Connection,
+        connection: &Prepared<'_>,
         stored: &mut StoredEvent,
         fresh: &mut Vec<OwedDelivery>,
     ) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::id::{EventId, IdGenerator, MessageId, WebhookId, WorkspaceId};
 use crate::message::{self, MessageSource, Notice, NoticeOf};
 use crate::store::catalog::Catalog;
 use crate::store::deliveries::{self, NewDelivery, NewMessage, OwedDelivery};
+use crate::store::prepared::Prepare;
 use crate::webhook::{Format, Webhook, WebhookState};
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -20,7 +21,7 @@ use std::cell::OnceCell;
 /// # Errors
 /// When the file refuses.
 pub fn owe(
-    connection: &Connection,
+    connection: &impl Prepare,
     catalog: &Catalog,
     ids: &IdGenerator,
     stored: &StoredEvent,
@@ -111,7 +112,7 @@ struct About<'a> {
 }
 
 fn owe_all(
-    connection: &Connection,
+    connection: &impl Prepare,
     catalog: &Catalog,
     ids: &IdGenerator,
     about: &About<'_>,
@@ -178,7 +179,7 @@ fn data_of(body: impl Fn(Format, MessageId) -> serde_json::Result<Vec<u8>>) -> O
 }
 
 fn insert_message(
-    connection: &Connection,
+    connection: &impl Prepare,
     id: MessageId,
     about: &About<'_>,
     body: &[u8],

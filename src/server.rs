@@ -170,7 +170,7 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
     let public_url = public_url(config, address)?;
     let (setup, setup_link) = setup(has_users, &public_url)?;
-    let rejects = web::Data::new(ingest::Rejects::new(config.reject_limits()));
+    let rejects = ingest::Rejects::new(config.reject_limits());
     let (stop_notes, stopping) = watch::channel(false);
     let notes_task = {
         let (rejects, ids) = (rejects.clone(), Arc::clone(&ids));
@@ -181,11 +181,11 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
         })
     };
     let share = share(Shared {
-        acceptor: web::Data::new(acceptor),
-        bodies: web::Data::new(ingest::Bodies::new(config.ingest_limits())),
+        acceptor,
+        bodies: ingest::Bodies::new(config.ingest_limits()),
         quota: web::Data::new(ingest::EventQuota::default()),
         rejects,
-        catalog: web::Data::new(catalog.clone()),
+        catalog: catalog.clone(),
         writer: web::Data::new(writer.clone()),
         readers: web::Data::new(readers),
         ids: web::Data::from(ids),
@@ -304,11 +304,11 @@ fn public_url(config: &Config, bound: SocketAddr) -> anyhow::Result<Url> {
 
 /// What handlers are given: one dependency each.
 struct Shared {
-    acceptor: web::Data<Acceptor>,
-    bodies: web::Data<ingest::Bodies>,
+    acceptor: Acceptor,
+    bodies: ingest::Bodies,
     quota: web::Data<ingest::EventQuota>,
-    rejects: web::Data<ingest::Rejects>,
-    catalog: web::Data<CatalogHandle>,
+    rejects: ingest::Rejects,
+    catalog: CatalogHandle,
     writer: web::Data<Writer>,
     readers: web::Data<Readers>,
     ids: web::Data<IdGenerator>,
@@ -322,15 +322,17 @@ struct Shared {
     public_url: web::Data<ingest::PublicUrl>,
 }
 
-/// Gives every worker's app the same dependencies.
+/// Gives every worker's app the same dependencies. What every event needs, each worker has in a handle of
+/// its own: a request counts its references to it, and a count that all workers shared would go from core
+/// to core with each.
 fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
     let shared = Arc::new(shared);
     move |app| {
-        app.app_data(shared.acceptor.clone())
-            .app_data(shared.bodies.clone())
+        app.app_data(web::Data::new(shared.acceptor.for_thread()))
+            .app_data(web::Data::new(shared.bodies.clone()))
             .app_data(shared.quota.clone())
-            .app_data(shared.rejects.clone())
-            .app_data(shared.catalog.clone())
+            .app_data(web::Data::new(shared.rejects.clone()))
+            .app_data(web::Data::new(shared.catalog.clone()))
             .app_data(shared.writer.clone())
             .app_data(shared.readers.clone())
             .app_data(shared.ids.clone())

@@ -135,7 +135,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 ];
 
 /// The methods of a connection that take SQL as their first argument.
-const RUNS_SQL: [&str; 8] = [
+const RUNS_SQL: [&str; 9] = [
     "execute",
     "execute_batch",
     "prepare",
@@ -144,7 +144,11 @@ const RUNS_SQL: [&str; 8] = [
     "query_one",
     "query_row",
     "query_row_and_then",
+    "with_statement",
 ];
+
+/// What runs the statements that other files name, where they are read.
+const RUNS_OTHERS: &str = "prepared.rs";
 
 #[test]
 fn no_statement_costs_more_as_the_file_grows() {
@@ -158,8 +162,12 @@ fn no_statement_costs_more_as_the_file_grows() {
     let mut found = Vec::new();
     let mut excused = BTreeSet::new();
     let mut count = 0;
-    for (file, text) in read_folder(&store) {
-        for statement in statements(&text) {
+    let files = read_folder(&store);
+    for (file, text) in files
+        .iter()
+        .filter(|(file, _)| !file.ends_with(RUNS_OTHERS))
+    {
+        for statement in statements(text) {
             count += 1;
             let complaint = match &statement {
                 Err(unreadable) => unreadable.clone(),

@@ -102,7 +102,7 @@ impl Naive {
         let mut connection = self.pool.get()?;
         let transaction = store::begin(&mut connection)?;
         let id = self.ids.next(received_at_ms);
-        events::insert(&transaction, &StoredEvent { id, event })?;
+        events::insert(&*transaction, &StoredEvent { id, event })?;
         transaction.commit()?;
         Ok(())
     }

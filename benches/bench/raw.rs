@@ -2,6 +2,7 @@
 //! the same rows into the same schema in transactions of about the size of the box's groups.
 
 use super::traffic;
+use pillarbox::store::prepared::Prepared;
 use pillarbox::store::{self, Files, events};
 use pillarbox::time::now_ms;
 use std::path::Path;
@@ -32,15 +33,17 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let started = Instant::now();
     while started.elapsed() < duration {
         let transaction = store::begin(&mut connection)?;
+        let prepared = Prepared::new(&transaction);
         for _ in 0..GROUP {
             let received_at_ms = now_ms();
             let id = ids.next(received_at_ms);
             events::insert(
-                &transaction,
+                &prepared,
                 &traffic::row(id, workspace, rows, received_at_ms),
             )?;
             rows += 1;
         }
+        drop(prepared);
         transaction.commit()?;
     }
     let seconds = started.elapsed().as_secs_f64();

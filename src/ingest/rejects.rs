@@ -49,9 +49,12 @@ impl RejectLimits {
     }
 }
 
-/// Takes refused requests; what does not fit is counted and given up.
+/// Takes refused requests; what does not fit is counted and given up. Clones take them together.
+#[derive(Debug, Clone)]
+pub struct Rejects(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct Rejects {
+struct Shared {
     limits: RejectLimits,
     waiting: Mutex<Waiting>,
     grew: Notify,
@@ -183,11 +186,11 @@ struct RejectedEvents {
 impl Rejects {
     /// Holds nothing yet.
     pub fn new(limits: RejectLimits) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             limits,
             waiting: Mutex::default(),
             grew: Notify::new(),
-        }
+        }))
     }
 
     /// Watches a request of a known sender, from here to its answer.
@@ -214,11 +217,11 @@ impl Rejects {
         ids: Arc<IdGenerator>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let gather = Duration::from_millis(self.limits.gather_ms);
+        let gather = Duration::from_millis(self.0.limits.gather_ms);
         let mut stopping = false;
         while !stopping {
             tokio::select! {
-                () = self.grew.notified() => {}
+                () = self.0.grew.notified() => {}
                 // An error means that the box is gone, which is as good.
                 _ = stop.wait_for(|stop| *stop) => stopping = true,
             }
@@ -242,17 +245,20 @@ impl Rejects {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_room(&self, ring: Ring) -> bool {
-        self.limits.allow(&self.lock(), ring)
+        self.0.limits.allow(&self.lock(), ring)
     }
 
     /// Takes a place, or counts what has none.
     fn take_place(&self, ring: Ring) -> bool {
         let mut waiting = self.lock();
-        let has_room = self.limits.allow(&waiting, ring);
+        let has_room = self.0.limits.allow(&waiting, ring);
         if has_room {
             waiting.taken += 1;
             waiting.taken_without_key += usize::from(!ring.has_key);
@@ -265,12 +271,12 @@ impl Rejects {
 
     fn put(&self, reject: Reject) {
         self.lock().queue.push_back(reject);
-        self.grew.notify_one();
+        self.0.grew.notify_one();
     }
 
     fn take_group(&self) -> (Vec<Reject>, Vec<(WorkspaceId, i64)>) {
         let mut waiting = self.lock();
-        let len = waiting.queue.len().min(self.limits.group);
+        let len = waiting.queue.len().min(self.0.limits.group);
         let group: Vec<_> = waiting.queue.drain(..len).collect();
         waiting.taken -= group.len();
         for reject in &group {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use std::io::Read as _;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -49,9 +50,12 @@ pub(super) enum Sender {
     Stranger,
 }
 
-/// Reads bodies, and knows how many large ones are in memory.
+/// Reads bodies, and knows how many large ones are in memory. Clones know it together.
+#[derive(Debug, Clone)]
+pub struct Bodies(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct Bodies {
+struct Shared {
     limits: Limits,
     turns: Semaphore,
     /// Of those who have not shown a key yet: they must not keep others' bodies waiting.
@@ -75,11 +79,11 @@ impl Deref for Body<'_> {
 impl Bodies {
     /// A reader within `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             limits,
             turns: Semaphore::new(limits.batch_bodies),
             strangers_turns: Semaphore::new(STRANGERS_BODIES),
-        }
+        }))
     }
 
     /// The whole body of one event, decoded.
@@ -88,8 +92,8 @@ impl Bodies {
     /// [`Kind::TooLarge`], [`Kind::Unsupported`] for an encoding other than gzip, [`Kind::TimedOut`],
     /// and [`Kind::Malformed`] for a body that breaks off or is no gzip.
     pub(super) async fn event(&self, request: &HttpRequest, payload: Payload) -> Result<Body<'_>> {
-        let cap = self.limits.event_body_bytes;
-        self.read(request, payload, cap, &self.turns).await
+        let cap = self.0.limits.event_body_bytes;
+        self.read(request, payload, cap, &self.0.turns).await
     }
 
     /// The whole body of many events, decoded.
@@ -97,8 +101,8 @@ impl Bodies {
     /// # Errors
     /// As [`Bodies::event`], and [`Kind::Unavailable`] when too many large bodies are in memory.
     pub(super) async fn batch(&self, request: &HttpRequest, payload: Payload) -> Result<Body<'_>> {
-        let cap = self.limits.batch_body_bytes;
-        self.read(request, payload, cap, &self.turns).await
+        let cap = self.0.limits.batch_body_bytes;
+        self.read(request, payload, cap, &self.0.turns).await
     }
 
     /// The whole body within `cap` bytes, decoded; also when it is gzip and no header says so, which some
@@ -114,8 +118,8 @@ impl Bodies {
         sender: Sender,
     ) -> Result<Body<'_>> {
         let turns = match sender {
-            Sender::Known => &self.turns,
-            Sender::Stranger => &self.strangers_turns,
+            Sender::Known => &self.0.turns,
+            Sender::Stranger => &self.0.strangers_turns,
         };
         let body = self.read(request, payload, cap, turns).await?;
         if body.starts_with(&GZIP_MAGIC) {
@@ -141,7 +145,7 @@ impl Bodies {
         if announced.is_some_and(|length| length > cap) {
             return Err(too_large(cap));
         }
-        let timeout = Duration::from_millis(self.limits.body_timeout_ms);
+        let timeout = Duration::from_millis(self.0.limits.body_timeout_ms);
         let read = self.read_capped(payload, cap, announced.unwrap_or(0), turns);
         let body = tokio::time::timeout(timeout, read).await.map_err(|_| {
             Error::new(
@@ -167,7 +171,7 @@ impl Bodies {
         announced: usize,
         turns: &'a Semaphore,
     ) -> Result<Body<'a>> {
-        let free = self.limits.event_body_bytes;
+        let free = self.0.limits.event_body_bytes;
         let mut turn = None;
         let mut body = BytesMut::with_capacity(announced.min(free));
         while let Some(chunk) = payload.next().await {
@@ -197,7 +201,7 @@ impl Bodies {
     }
 
     async fn turn<'a>(&'a self, turns: &'a Semaphore) -> Result<SemaphorePermit<'a>> {
-        let timeout = Duration::from_millis(self.limits.batch_turn_timeout_ms);
+        let timeout = Duration::from_millis(self.0.limits.batch_turn_timeout_ms);
         match tokio::time::timeout(timeout, turns.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(Error::new(

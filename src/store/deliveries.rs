@@ -1,5 +1,6 @@
 //! Messages and deliveries: what is owed to whom, when, and where it stands.
 
+use super::prepared::Prepare;
 use super::word;
 use crate::delivery::{DeliveryState, Origin, Standing};
 use crate::error::Result;
@@ -26,11 +27,20 @@ pub struct NewMessage<'a> {
 ///
 /// # Errors
 /// When the file refuses.
-pub fn insert_message(connection: &Connection, message: &NewMessage<'_>) -> Result<()> {
-    connection
-        .prepare_cached("INSERT INTO message (id, workspace_id, event_id, type, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![message.id, message.workspace, message.event, message.event_type, message.body])?;
-    Ok(())
+pub fn insert_message(connection: &impl Prepare, message: &NewMessage<'_>) -> Result<()> {
+    connection.with_statement(
+        "INSERT INTO message (id, workspace_id, event_id, type, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        |statement| {
+            statement.execute(params![
+                message.id,
+                message.workspace,
+                message.event,
+                message.event_type,
+                message.body,
+            ])?;
+            Ok(())
+        },
+    )
 }
 
 /// One message owed to one webhook.
@@ -59,25 +69,26 @@ pub struct NewDelivery {
 ///
 /// # Errors
 /// When the file refuses.
-pub fn insert_delivery(connection: &Connection, delivery: &NewDelivery) -> Result<()> {
+pub fn insert_delivery(connection: &impl Prepare, delivery: &NewDelivery) -> Result<()> {
     let queue = delivery.is_ordered && delivery.state == DeliveryState::Pending;
-    connection
-        .prepare_cached(
-            "INSERT INTO delivery (id, workspace_id, webhook_id, message_id, event_id, state, attempts, automatic_attempts,
-                queue_webhook_id, origin)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8)",
-        )?
-        .execute(params![
-            delivery.id,
-            delivery.workspace,
-            delivery.webhook,
-            delivery.message,
-            delivery.event,
-            delivery.state.as_str(),
-            queue.then_some(delivery.webhook),
-            delivery.origin.map(Origin::as_str),
-        ])?;
-    Ok(())
+    connection.with_statement(
+        "INSERT INTO delivery (id, workspace_id, webhook_id, message_id, event_id, state, attempts, automatic_attempts,
+            queue_webhook_id, origin)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, ?8)",
+        |statement| {
+            statement.execute(params![
+                delivery.id,
+                delivery.workspace,
+                delivery.webhook,
+                delivery.message,
+                delivery.event,
+                delivery.state.as_str(),
+                queue.then_some(delivery.webhook),
+                delivery.origin.map(Origin::as_str),
+            ])?;
+            Ok(())
+        },
+    )
 }
 
 /// What the sender needs of a delivery.

@@ -1,24 +1,29 @@
 //! Events: written once by the way in, read by the projector and by pages.
 
+use super::prepared::Prepare;
 use super::word;
 use crate::error::{Error, Result};
 use crate::event::{Event, EventKind, Identifiers, KeySpace, StoredEvent, Verification};
 use crate::id::{EventId, WorkspaceId};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use std::ops::ControlFlow;
 
 /// Appends an event to the log.
 ///
 /// # Errors
 /// When the file refuses.
-pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
-    let StoredEvent { id, event } = stored;
-    let ids = &event.identifiers;
-    let mut statement = connection.prepare_cached(
+pub fn insert(connection: &impl Prepare, stored: &StoredEvent) -> Result<()> {
+    connection.with_statement(
         "INSERT INTO event (id, workspace_id, source_id, kind, name, received_at_ms, occurred_at_ms, replace_traits, verification,
             user_id, visitor_id, email, customer_id, group_id, properties, traits, context, channel, dedup_key, customer_is_account)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
-    )?;
+        |statement| bind_and_run(statement, stored),
+    )
+}
+
+fn bind_and_run(statement: &mut Statement<'_>, stored: &StoredEvent) -> Result<()> {
+    let StoredEvent { id, event } = stored;
+    let ids = &event.identifiers;
     statement.raw_bind_parameter(1, id)?;
     statement.raw_bind_parameter(2, event.workspace)?;
     statement.raw_bind_parameter(3, event.source)?;
@@ -28,7 +33,7 @@ pub fn insert(connection: &Connection, stored: &StoredEvent) -> Result<()> {
     statement.raw_bind_parameter(7, event.occurred_at_ms)?;
     statement.raw_bind_parameter(8, event.replace_traits)?;
     statement.raw_bind_parameter(9, event.verification.as_str())?;
-    // Most of these are absent in most events. A cached statement comes with everything unbound,
+    // Most of these are absent in most events. A statement comes with nothing bound,
     // which is NULL, so binding what is absent would only cost time, on the one writer.
     let optional = [
         &ids.user_id,

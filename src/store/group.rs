@@ -1,8 +1,8 @@
 //! A group: the jobs that are committed together, which of those that wait they are, and what becomes
 //! of all of them when one fails. Knows no queue, no thread and no table.
 
+use super::prepared::Prepared;
 use crate::error::Error;
-use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -62,8 +62,10 @@ pub(super) trait Job: Send {
     fn isolation(&self) -> Isolation;
     /// Rows that it appends to the log.
     fn rows(&self) -> usize;
+    /// Bytes that it holds in memory until its answer.
+    fn bytes(&self) -> usize;
     /// Runs the statements; may be called again after a rollback.
-    fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure>;
+    fn run(&mut self, connection: &Prepared<'_>) -> std::result::Result<(), GroupFailure>;
     /// Takes the outcome of the commit: tells those who follow it, and has its answer ready.
     fn settle(&mut self, outcome: std::result::Result<(), GroupFailure>);
     /// Gives the answer to whoever waits for it.
@@ -92,7 +94,7 @@ pub(super) fn take_group(waiting: &mut VecDeque<Box<dyn Job>>, limit: usize) -> 
 /// Runs the jobs in one transaction. When one fails that stands in no savepoint, all of them run again
 /// with savepoints, so that it fails alone.
 pub(super) fn run_group(
-    connection: &Connection,
+    connection: &Prepared<'_>,
     jobs: &mut [Box<dyn Job>],
 ) -> std::result::Result<(), GroupFailure> {
     match try_group(connection, jobs, false) {
@@ -122,7 +124,7 @@ impl From<rusqlite::Error> for TryFailure {
 }
 
 fn try_group(
-    connection: &Connection,
+    connection: &Prepared<'_>,
     jobs: &mut [Box<dyn Job>],
     isolate_all: bool,
 ) -> std::result::Result<(), TryFailure> {
@@ -139,7 +141,7 @@ fn try_group(
 }
 
 fn run_jobs(
-    connection: &Connection,
+    connection: &Prepared<'_>,
     jobs: &mut [Box<dyn Job>],
     isolate_all: bool,
 ) -> std::result::Result<(), TryFailure> {

@@ -21,6 +21,7 @@ pub mod matching;
 pub mod merges;
 pub mod past;
 pub mod people;
+pub mod prepared;
 pub mod profiles;
 pub mod projection;
 mod readers;

@@ -2,12 +2,14 @@
 //! an fsync, and only then answers (promises 1 and 2). It knows no table; jobs do.
 
 use super::group::{GroupFailure, Isolation, Job, run_group, take_group};
+use super::prepared::Prepared;
 use crate::error::{Error, Kind, Result};
 use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The bounds of the writer.
 #[derive(Debug, Clone, Copy)]
@@ -37,9 +39,7 @@ impl Weight {
 
 struct Task<F, A, T> {
     isolation: Isolation,
-    rows: usize,
-    /// Its part of the queue's bytes, given back when it is answered.
-    room: Option<OwnedSemaphorePermit>,
+    weight: Weight,
     work: F,
     after_commit: Option<A>,
     /// What it came to; from the commit on, the answer.
@@ -49,7 +49,7 @@ struct Task<F, A, T> {
 
 impl<F, A, T> Job for Task<F, A, T>
 where
-    F: FnMut(&Connection) -> Result<T> + Send,
+    F: FnMut(&Prepared<'_>) -> Result<T> + Send,
     A: FnOnce(&T) + Send,
     T: Send,
 {
@@ -58,10 +58,14 @@ where
     }
 
     fn rows(&self) -> usize {
-        self.rows
+        self.weight.rows
     }
 
-    fn run(&mut self, connection: &Connection) -> std::result::Result<(), GroupFailure> {
+    fn bytes(&self) -> usize {
+        self.weight.bytes
+    }
+
+    fn run(&mut self, connection: &Prepared<'_>) -> std::result::Result<(), GroupFailure> {
         match (self.work)(connection) {
             Ok(value) => {
                 self.result = Some(Ok(value));
@@ -91,8 +95,6 @@ where
             ))),
         };
         self.result = Some(answer);
-        // The room comes back before the answer, so that whoever hears it finds the room free.
-        self.room = None;
     }
 
     fn answer(self: Box<Self>) {
@@ -103,11 +105,30 @@ where
     }
 }
 
+/// What waiting jobs may hold in memory together: each takes its part, and the writer gives back what a
+/// whole group had, since a number that two threads change by turns costs both of them.
+#[derive(Debug)]
+struct Room(AtomicUsize);
+
+impl Room {
+    /// Takes some bytes, if there are as many.
+    fn take(&self, bytes: usize) -> bool {
+        let less = |free: usize| free.checked_sub(bytes);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// Hands jobs to the writer thread. Cheap to clone; the thread ends when the last clone is gone.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     failed: watch::Receiver<bool>,
 }
 
@@ -130,10 +151,13 @@ impl Writer {
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(limits.queue);
         let (fail, failed) = watch::channel(false);
+        let room = Arc::new(Room(AtomicUsize::new(limits.queue_bytes)));
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || run(&connection, jobs, limits.group, &fail))?;
-        let room = Arc::new(Semaphore::new(limits.queue_bytes));
+            .spawn({
+                let room = Arc::clone(&room);
+                move || run(&connection, jobs, limits.group, &room, &fail)
+            })?;
         Ok((
             Self {
                 queue,
@@ -152,24 +176,22 @@ impl Writer {
     pub async fn append<T: Send + 'static>(
         &self,
         weight: Weight,
-        work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnMut(&Prepared<'_>) -> Result<T> + Send + 'static,
         after_commit: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T> {
-        let bytes = u32::try_from(weight.bytes).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room)
-            .try_acquire_many_owned(bytes)
-            .map_err(|_| queue_full())?;
-        let (job, answer) = task(
-            Isolation::Group,
-            weight.rows,
-            Some(room),
-            work,
-            after_commit,
-        );
+        if !self.room.take(weight.bytes) {
+            return Err(queue_full());
+        }
+        let (job, answer) = task(Isolation::Group, weight, work, after_commit);
         match self.queue.try_send(job) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(queue_full()),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
+            Err(refused) => {
+                self.room.give_back(weight.bytes);
+                Err(match refused {
+                    mpsc::error::TrySendError::Full(_) => queue_full(),
+                    mpsc::error::TrySendError::Closed(_) => stopping(),
+                })
+            }
         }
     }
 
@@ -229,25 +251,24 @@ impl Writer {
 
 fn light_task<T: Send + 'static>(
     isolation: Isolation,
-    work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+    mut work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
     after_commit: impl FnOnce(&T) + Send + 'static,
 ) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
-    task(isolation, Weight::LIGHT.rows, None, work, after_commit)
+    let work = move |connection: &Prepared<'_>| work(connection);
+    task(isolation, Weight::LIGHT, work, after_commit)
 }
 
 fn task<T: Send + 'static>(
     isolation: Isolation,
-    rows: usize,
-    room: Option<OwnedSemaphorePermit>,
-    work: impl FnMut(&Connection) -> Result<T> + Send + 'static,
+    weight: Weight,
+    work: impl FnMut(&Prepared<'_>) -> Result<T> + Send + 'static,
     after_commit: impl FnOnce(&T) + Send + 'static,
 ) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
     let (reply, answer) = oneshot::channel();
     (
         Box::new(Task {
             isolation,
-            rows,
-            room,
+            weight,
             work,
             after_commit: Some(after_commit),
             result: None,
@@ -277,14 +298,16 @@ fn run(
     connection: &Connection,
     mut jobs: mpsc::Receiver<Box<dyn Job>>,
     group: usize,
+    room: &Room,
     fail: &watch::Sender<bool>,
 ) {
+    let connection = Prepared::new(connection);
     let mut waiting: VecDeque<Box<dyn Job>> = VecDeque::with_capacity(group);
     let mut arrived = Vec::with_capacity(group);
     while !waiting.is_empty() || jobs.blocking_recv_many(&mut arrived, group) > 0 {
         waiting.extend(arrived.drain(..));
         let mut together = take_group(&mut waiting, group);
-        let outcome = run_group(connection, &mut together);
+        let outcome = run_group(&connection, &mut together);
         let is_fatal = matches!(outcome, Err(GroupFailure::Fatal(_)));
         if let Err(failure) = &outcome {
             tracing::error!(error = %failure.to_error(), jobs = together.len(), "a group of writes failed");
@@ -293,15 +316,15 @@ fn run(
             // Said before the answers, so that nobody who hears 503 finds the box "ready".
             fail.send_replace(true);
         }
-        finish(together, &outcome);
+        finish(together, &outcome, room);
         if is_fatal {
             jobs.close();
         }
         if matches!(outcome, Err(GroupFailure::Fatal(_) | GroupFailure::Locked)) {
             // Those who came meanwhile would only wait for the same thing again (promise 7).
-            finish(waiting.drain(..), &outcome);
+            finish(waiting.drain(..), &outcome, room);
             while let Ok(job) = jobs.try_recv() {
-                finish([job], &outcome);
+                finish([job], &outcome, room);
             }
         }
         if is_fatal {
@@ -315,12 +338,17 @@ fn run(
 fn finish(
     jobs: impl IntoIterator<Item = Box<dyn Job>>,
     outcome: &std::result::Result<(), GroupFailure>,
+    room: &Room,
 ) {
+    let mut bytes = 0;
     let settle = |mut job: Box<dyn Job>| {
+        bytes += job.bytes();
         job.settle(outcome.clone());
         job
     };
     let settled: Vec<_> = jobs.into_iter().map(settle).collect();
+    // Before the answers, so that whoever hears one finds the room free.
+    room.give_back(bytes);
     settled.into_iter().for_each(Job::answer);
 }
 
@@ -353,6 +381,11 @@ mod tests {
         }
     }
 
+    fn append(n: i64) -> impl FnMut(&Prepared<'_>) -> Result<i64> + Send + 'static {
+        let mut insert = insert(n);
+        move |connection| insert(connection)
+    }
+
     fn count(connection: &Connection) -> Result<i64> {
         Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
     }
@@ -371,7 +404,7 @@ mod tests {
                 if n == 3 {
                     writer.change(insert(value), |_| ()).await
                 } else {
-                    writer.append(ROW, insert(value), |_| ()).await
+                    writer.append(ROW, append(value), |_| ()).await
                 }
             }
         });
@@ -393,7 +426,7 @@ mod tests {
         let (writer, _thread) = writer(1);
         let (said, heard) = std::sync::mpsc::channel();
         writer
-            .append(ROW, insert(5), move |n| said.send(*n).unwrap())
+            .append(ROW, append(5), move |n| said.send(*n).unwrap())
             .await
             .unwrap();
         assert_eq!(heard.try_recv(), Ok(5));
@@ -488,7 +521,7 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_fails_ends_the_writer() {
         let (writer, thread) = writer(4);
-        let failing = |connection: &Connection| -> Result<()> {
+        let failing = |connection: &Prepared<'_>| -> Result<()> {
             // Leaves the transaction, as SQLite does after an I/O error.
             connection.execute_batch("ROLLBACK")?;
             Err(Error::internal(anyhow::anyhow!("gone")))
@@ -514,20 +547,21 @@ mod tests {
             rows: 1,
             bytes: 1_001,
         };
-        let refused = writer.append(large, insert(1), |_| ()).await.unwrap_err();
+        let refused = writer.append(large, append(1), |_| ()).await.unwrap_err();
         assert_eq!(refused.code(), "queue_full");
         let whole = Weight {
             rows: 1,
             bytes: 1_000,
         };
         for n in 0..3 {
-            writer.append(whole, insert(n), |_| ()).await.unwrap();
+            writer.append(whole, append(n), |_| ()).await.unwrap();
         }
     }
 
     #[test]
     fn a_group_is_bounded_by_its_rows_and_parted_from_what_runs_alone() {
-        let job = |isolation, rows| task(isolation, rows, None, |_| Ok(()), |()| ()).0;
+        let job =
+            |isolation, rows| task(isolation, Weight { rows, bytes: 0 }, |_| Ok(()), |()| ()).0;
         let mut waiting: VecDeque<Box<dyn Job>> = [
             job(Isolation::Group, 60),
             job(Isolation::Group, 40),
