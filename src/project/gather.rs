@@ -252,7 +252,13 @@ fn note(steps: &mut Vec<Step<Seen>>, happening: &Happening, says: Says) -> Resul
         }
         _ => Some(Seen::begin(happening)),
     };
-    steps.extend(begun.map(Step::Seen));
+    if let Some(begun) = begun {
+        if steps.is_empty() {
+            // Most profiles have one step in a window: left to itself, the list would begin with room for four.
+            steps.reserve_exact(1);
+        }
+        steps.push(Step::Seen(begun));
+    }
     match steps.last_mut() {
         Some(Step::Seen(seen)) => seen.add(happening, says),
         _ => Ok(()),

@@ -81,10 +81,10 @@ impl<S> Profiles<S> {
         order.sort_unstable_by(|a, b| keys[*a].cmp(&keys[*b]));
         let found = projection::profiles_of(connection, order.iter().map(|key| &keys[*key]))?;
         let mut profiles = Self {
-            nodes: Vec::new(),
+            nodes: Vec::with_capacity(keys.len()),
             holders: vec![None; keys.len()],
+            known: HashMap::with_capacity(keys.len()),
             keys,
-            known: HashMap::new(),
             undone: HashMap::new(),
         };
         for (key, profile) in order.into_iter().zip(found) {
