@@ -17,6 +17,7 @@ use pillarbox::store::{self, Files, events};
 use pillarbox::time::now_ms;
 use pillarbox::webhook::{Format, Signing, WebhookInput};
 use rusqlite::Connection;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -164,10 +165,10 @@ impl Folder {
         self.checkpoint()?;
         let directory = TempDir::new_in(&self.root)?;
         for name in ["pillarbox.db", "pillarbox.key"] {
-            std::fs::copy(
-                self.directory.path().join(name),
-                directory.path().join(name),
-            )?;
+            let copy = directory.path().join(name);
+            std::fs::copy(self.directory.path().join(name), &copy)?;
+            // A box finds its file on disk, and not on its way there.
+            File::open(&copy)?.sync_all()?;
         }
         Ok(Self {
             directory,

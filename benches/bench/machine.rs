@@ -63,6 +63,8 @@ impl Machine {
         mut run: impl FnMut() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         loop {
+            // What the run before has left to be written is not written in this one's time.
+            rustix::fs::sync();
             self.wait_until_quiet()?;
             let before = Usage::now()?;
             let outcome = run()?;
