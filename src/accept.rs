@@ -115,10 +115,15 @@ impl Acceptor {
     }
 
     /// The same acceptor for another thread, which then counts its references to it alone: a count goes from
-    /// core to core with each change where several share it.
-    #[must_use]
-    pub fn for_thread(&self) -> Self {
-        Self(Arc::new(Parts::clone(&self.0)))
+    /// core to core with each change where several share it. With it comes what gives its callers their answers
+    /// (see [`Writer::for_thread`]).
+    pub fn for_thread(&self) -> (Self, impl Future<Output = ()> + use<>) {
+        let (writer, answering) = self.0.writer.for_thread();
+        let parts = Parts {
+            writer,
+            ..Parts::clone(&self.0)
+        };
+        (Self(Arc::new(parts)), answering)
     }
 
     /// Appends `events` to the log, in order and in one transaction. When this returns, they and
@@ -290,7 +295,7 @@ impl Acceptor {
                     let outcome = place(&parts, connection, &mut waiting, &mut fresh)?;
                     Ok((outcome, fresh))
                 },
-                move |(_, fresh)| told.followers.tell(fresh),
+                move |(_, fresh)| told.followers.note(fresh),
             )
             .await?;
         Ok(outcome)
@@ -325,7 +330,7 @@ impl Acceptor {
                     parts.append(connection, &mut stored, &mut fresh)?;
                     Ok((stored.id, fresh))
                 },
-                move |(_, fresh)| told.followers.tell(fresh),
+                move |(_, fresh)| told.followers.note(fresh),
             )
             .await?;
         if let Some(violation) = observed {

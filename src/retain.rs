@@ -345,7 +345,8 @@ mod tests {
                 queue_bytes: 1_000,
                 group: 8,
             };
-            let (writer, _thread) = Writer::start(files.open_writer().unwrap(), limits).unwrap();
+            let (writer, _thread) =
+                Writer::start(files.open_writer().unwrap(), limits, || ()).unwrap();
             Self {
                 _folder: folder,
                 writer,

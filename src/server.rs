@@ -109,9 +109,11 @@ pub fn start(config: &Config) -> anyhow::Result<Server> {
     let (catalog, version) = CatalogHandle::open(&connection, files.vault())?;
     let has_users = store::access::has_users(&connection)?;
     let readers = files.readers()?;
-    let (writer, writer_thread) = Writer::start(connection, config.writer_limits())?;
-    let checkpointer = Checkpointer::start(&files, writer.clone())?;
     let (followers, fresh, log_grew) = followers::followers(config.fresh_deliveries());
+    let wake = followers.clone();
+    let (writer, writer_thread) =
+        Writer::start(connection, config.writer_limits(), move || wake.wake())?;
+    let checkpointer = Checkpointer::start(&files, writer.clone())?;
     let window = Arc::new(DedupWindow::new(config.dedup_limits()));
     Arc::clone(&window).start_loading(readers.clone(), now_ms())?;
     let violations = Arc::new(Violations::default());
@@ -324,11 +326,13 @@ struct Shared {
 
 /// Gives every worker's app the same dependencies. What every event needs, each worker has in a handle of
 /// its own: a request counts its references to it, and a count that all workers shared would go from core
-/// to core with each.
+/// to core with each. To be called on the worker's own thread, where it spawns what answers its requests.
 fn share(shared: Shared) -> impl Fn(&mut web::ServiceConfig) + Clone {
     let shared = Arc::new(shared);
     move |app| {
-        app.app_data(web::Data::new(shared.acceptor.for_thread()))
+        let (acceptor, answering) = shared.acceptor.for_thread();
+        actix_web::rt::spawn(answering);
+        app.app_data(web::Data::new(acceptor))
             .app_data(web::Data::new(shared.bodies.clone()))
             .app_data(shared.quota.clone())
             .app_data(web::Data::new(shared.rejects.clone()))

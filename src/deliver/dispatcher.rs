@@ -9,7 +9,7 @@ use super::attempt::{self, Made, Target, Told, Tools};
 use super::backlog::{self, Readings, in_background};
 use super::books::Books;
 use super::health::Failing;
-use super::lane::{Lane, READY_LIMIT, Room, Terms};
+use super::lane::{Lane, Room, Terms};
 use super::listing::{self, Listing};
 use super::origins::Origins;
 use super::record;
@@ -43,7 +43,7 @@ const SILENCE_LOOK: Duration = Duration::from_millis(250);
 /// Sends until `stop` says so, then lets what is on its way end.
 pub(super) async fn run(
     tools: Arc<Tools>,
-    mut fresh: FreshDeliveries,
+    fresh: FreshDeliveries,
     mut asked_for: mpsc::Receiver<Asked>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -73,26 +73,20 @@ pub(super) async fn run(
                 // What was committed comes before what was recorded: a delivery that the file and the
                 // queue both have is then still known when its second copy is met. (It was in the queue
                 // before it could be listed, read, sent and recorded, rounds ago.)
-                dispatcher.take_committed(&mut fresh);
+                dispatcher.take_committed(&fresh);
                 dispatcher.finish(done);
                 // What has ended together is taken together, and one look around serves all of it.
                 while let Some(done) = dispatcher.tasks.next_ready() {
                     dispatcher.finish(done);
                 }
             }
-            committed = fresh.queue.recv() => match committed {
-                Some(owed) => {
-                    dispatcher.push(owed);
-                    dispatcher.take_committed(&mut fresh);
-                }
-                None => break,
-            },
+            () = fresh.committed() => dispatcher.take_committed(&fresh),
             Some(asked) = asked_for.recv(), if dispatcher.asked_for.len() < ATTEMPT_REQUESTS => {
                 dispatcher.hear(asked);
             }
             () = dispatcher.tools.catalog.changed() => {
                 // What was committed before the change comes before it.
-                dispatcher.take_committed(&mut fresh);
+                dispatcher.take_committed(&fresh);
                 dispatcher.follow_catalog(&HashMap::new());
             }
             () = tokio::time::sleep(sleep) => {}
@@ -255,13 +249,8 @@ impl Dispatcher {
     }
 
     /// Takes what has been committed by now.
-    fn take_committed(&mut self, fresh: &mut FreshDeliveries) {
-        for _ in 0..READY_LIMIT {
-            match fresh.queue.try_recv() {
-                Ok(owed) => self.push(owed),
-                Err(_) => break,
-            }
-        }
+    fn take_committed(&mut self, fresh: &FreshDeliveries) {
+        fresh.take().into_iter().for_each(|owed| self.push(owed));
     }
 
     fn push(&mut self, owed: OwedDelivery) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use url::Origin;
 
 /// At most this many deliveries of one webhook wait in memory; the rest of a backlog is in the file.
-pub(super) const READY_LIMIT: usize = 4_096;
+const READY_LIMIT: usize = 4_096;
 /// While all lanes together hold as many bytes as they may, each has room for this many all the same.
 pub(super) const READY_AT_LEAST: usize = 16;
 /// The file is read this much at a time.

@@ -309,7 +309,7 @@ mod tests {
             queue_bytes: 8,
             group: 8,
         };
-        let (writer, thread) = Writer::start(owing(&files, owed), limits).unwrap();
+        let (writer, thread) = Writer::start(owing(&files, owed), limits, || ()).unwrap();
         let (catalog, _) =
             CatalogHandle::open(&files.open_beside().unwrap(), files.vault()).unwrap();
         let books = Books {
@@ -397,7 +397,7 @@ mod tests {
             queue_bytes: 8,
             group: 8,
         };
-        let (writer, thread) = Writer::start(connection, limits).unwrap();
+        let (writer, thread) = Writer::start(connection, limits, || ()).unwrap();
         let books = Books {
             writer,
             catalog,

@@ -96,7 +96,7 @@ impl Log {
             queue_bytes: 1_000,
             group: 8,
         };
-        let (writer, _) = Writer::start(connection, bounds).unwrap();
+        let (writer, _) = Writer::start(connection, bounds, || ()).unwrap();
         let projector = Projector::new(
             writer.clone(),
             readers.clone(),

@@ -1,6 +1,7 @@
 //! A group: the jobs that are committed together, which of those that wait they are, and what becomes
 //! of all of them when one fails. Knows no queue, no thread and no table.
 
+use super::answers::Answers;
 use super::prepared::Prepared;
 use crate::error::Error;
 use std::collections::VecDeque;
@@ -68,6 +69,8 @@ pub(super) trait Job: Send {
     fn run(&mut self, connection: &Prepared<'_>) -> std::result::Result<(), GroupFailure>;
     /// Takes the outcome of the commit: tells those who follow it, and has its answer ready.
     fn settle(&mut self, outcome: std::result::Result<(), GroupFailure>);
+    /// Where the thread that waits for its answer finds it; without one, the writer gives it.
+    fn answers(&self) -> Option<&Answers<Box<dyn Job>>>;
     /// Gives the answer to whoever waits for it.
     fn answer(self: Box<Self>);
 }

@@ -3,6 +3,7 @@
 //! failures mean to a person. Knows no HTTP.
 
 pub mod access;
+mod answers;
 pub mod attempts;
 pub mod billing;
 pub mod catalog;

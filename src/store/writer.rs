@@ -1,6 +1,7 @@
 //! The one writer: a thread that takes what has arrived, runs it as one transaction, commits with
 //! an fsync, and only then answers (promises 1 and 2). It knows no table; jobs do.
 
+use super::answers::{Answers, Sorted, answers};
 use super::group::{GroupFailure, Isolation, Job, run_group, take_group};
 use super::prepared::Prepared;
 use crate::error::{Error, Kind, Result};
@@ -44,6 +45,7 @@ struct Task<F, A, T> {
     after_commit: Option<A>,
     /// What it came to; from the commit on, the answer.
     result: Option<Result<T>>,
+    answers: Option<Answers<Box<dyn Job>>>,
     reply: oneshot::Sender<Result<T>>,
 }
 
@@ -97,6 +99,10 @@ where
         self.result = Some(answer);
     }
 
+    fn answers(&self) -> Option<&Answers<Box<dyn Job>>> {
+        self.answers.as_ref()
+    }
+
     fn answer(self: Box<Self>) {
         if let Some(answer) = self.result {
             // A caller that went away is normal: its event is on disk all the same.
@@ -130,6 +136,8 @@ pub struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
     room: Arc<Room>,
     failed: watch::Receiver<bool>,
+    /// Where the thread of this handle finds its answers.
+    answers: Option<Answers<Box<dyn Job>>>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -141,31 +149,46 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Starts the thread that owns `connection`.
+    /// Starts the thread that owns `connection`. `after_group` runs on it once the jobs of a group, committed or
+    /// not, have run what follows, and before their answers.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(
         connection: Connection,
         limits: WriterLimits,
+        after_group: impl Fn() + Send + 'static,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel(limits.queue);
         let (fail, failed) = watch::channel(false);
         let room = Arc::new(Room(AtomicUsize::new(limits.queue_bytes)));
+        let closing = Closing {
+            room: Arc::clone(&room),
+            after_group,
+        };
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn({
-                let room = Arc::clone(&room);
-                move || run(&connection, jobs, limits.group, &room, &fail)
-            })?;
+            .spawn(move || run(&connection, jobs, limits.group, &fail, &closing))?;
         Ok((
             Self {
                 queue,
                 room,
                 failed,
+                answers: None,
             },
             thread,
         ))
+    }
+
+    /// A handle for a thread with many callers of [`Writer::append`], and what gives them their answers: to be
+    /// spawned on that thread.
+    pub fn for_thread(&self) -> (Self, impl Future<Output = ()> + use<>) {
+        let (answers, giver) = answers();
+        let handle = Self {
+            answers: Some(answers),
+            ..self.clone()
+        };
+        (handle, giver.give(Job::answer))
     }
 
     /// Appends without waiting for room: what the way in uses, so that a full queue is said at once.
@@ -182,7 +205,13 @@ impl Writer {
         if !self.room.take(weight.bytes) {
             return Err(queue_full());
         }
-        let (job, answer) = task(Isolation::Group, weight, work, after_commit);
+        let (job, answer) = task(
+            Isolation::Group,
+            weight,
+            work,
+            after_commit,
+            self.answers.clone(),
+        );
         match self.queue.try_send(job) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(stopping())),
             Err(refused) => {
@@ -255,7 +284,7 @@ fn light_task<T: Send + 'static>(
     after_commit: impl FnOnce(&T) + Send + 'static,
 ) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
     let work = move |connection: &Prepared<'_>| work(connection);
-    task(isolation, Weight::LIGHT, work, after_commit)
+    task(isolation, Weight::LIGHT, work, after_commit, None)
 }
 
 fn task<T: Send + 'static>(
@@ -263,6 +292,7 @@ fn task<T: Send + 'static>(
     weight: Weight,
     work: impl FnMut(&Prepared<'_>) -> Result<T> + Send + 'static,
     after_commit: impl FnOnce(&T) + Send + 'static,
+    answers: Option<Answers<Box<dyn Job>>>,
 ) -> (Box<dyn Job>, oneshot::Receiver<Result<T>>) {
     let (reply, answer) = oneshot::channel();
     (
@@ -272,6 +302,7 @@ fn task<T: Send + 'static>(
             work,
             after_commit: Some(after_commit),
             result: None,
+            answers,
             reply,
         }),
         answer,
@@ -298,8 +329,8 @@ fn run(
     connection: &Connection,
     mut jobs: mpsc::Receiver<Box<dyn Job>>,
     group: usize,
-    room: &Room,
     fail: &watch::Sender<bool>,
+    closing: &Closing<impl Fn()>,
 ) {
     let connection = Prepared::new(connection);
     let mut waiting: VecDeque<Box<dyn Job>> = VecDeque::with_capacity(group);
@@ -316,15 +347,15 @@ fn run(
             // Said before the answers, so that nobody who hears 503 finds the box "ready".
             fail.send_replace(true);
         }
-        finish(together, &outcome, room);
+        closing.finish(together, &outcome);
         if is_fatal {
             jobs.close();
         }
         if matches!(outcome, Err(GroupFailure::Fatal(_) | GroupFailure::Locked)) {
             // Those who came meanwhile would only wait for the same thing again (promise 7).
-            finish(waiting.drain(..), &outcome, room);
+            closing.finish(waiting.drain(..), &outcome);
             while let Ok(job) = jobs.try_recv() {
-                finish([job], &outcome, room);
+                closing.finish([job], &outcome);
             }
         }
         if is_fatal {
@@ -333,23 +364,38 @@ fn run(
     }
 }
 
-/// Settles jobs, and only then answers: who waits for answers sleeps on few threads, and each is woken
-/// once when its answers come together, but again and again when they trickle.
-fn finish(
-    jobs: impl IntoIterator<Item = Box<dyn Job>>,
-    outcome: &std::result::Result<(), GroupFailure>,
-    room: &Room,
-) {
-    let mut bytes = 0;
-    let settle = |mut job: Box<dyn Job>| {
-        bytes += job.bytes();
-        job.settle(outcome.clone());
-        job
-    };
-    let settled: Vec<_> = jobs.into_iter().map(settle).collect();
-    // Before the answers, so that whoever hears one finds the room free.
-    room.give_back(bytes);
-    settled.into_iter().for_each(Job::answer);
+/// What becomes of jobs once their group's outcome is known.
+struct Closing<A> {
+    room: Arc<Room>,
+    after_group: A,
+}
+
+impl<A: Fn()> Closing<A> {
+    /// Settles jobs, and only then answers: who waits for answers sleeps on few threads, and each is woken
+    /// once when its answers come together, but again and again when they trickle.
+    fn finish(
+        &self,
+        jobs: impl IntoIterator<Item = Box<dyn Job>>,
+        outcome: &std::result::Result<(), GroupFailure>,
+    ) {
+        let mut bytes = 0;
+        let settle = |mut job: Box<dyn Job>| {
+            bytes += job.bytes();
+            job.settle(outcome.clone());
+            job
+        };
+        let settled: Vec<_> = jobs.into_iter().map(settle).collect();
+        (self.after_group)();
+        // Before the answers, so that whoever hears one finds the room free.
+        self.room.give_back(bytes);
+        let mut sorted = Sorted::default();
+        let others = settled
+            .into_iter()
+            .filter_map(|job| sorted.keep(job, |job| job.answers()));
+        others.for_each(Job::answer);
+        // Those of a thread that has ended have no caller any more.
+        sorted.leave().into_iter().for_each(Job::answer);
+    }
 }
 
 #[cfg(test)]
@@ -371,7 +417,7 @@ mod tests {
         connection
             .execute_batch("CREATE TABLE t (n INTEGER UNIQUE)")
             .unwrap();
-        Writer::start(connection, limits(64, group)).unwrap()
+        Writer::start(connection, limits(64, group), || ()).unwrap()
     }
 
     fn insert(n: i64) -> impl FnMut(&Connection) -> Result<i64> + Send + 'static {
@@ -422,14 +468,85 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_follows_a_commit_runs_before_the_answer() {
-        let (writer, _thread) = writer(1);
-        let (said, heard) = std::sync::mpsc::channel();
-        writer
-            .append(ROW, append(5), move |n| said.send(*n).unwrap())
-            .await
-            .unwrap();
-        assert_eq!(heard.try_recv(), Ok(5));
+    async fn what_follows_a_commit_runs_before_what_follows_a_group_and_both_before_the_answer() {
+        let connection = Connection::open_in_memory().unwrap();
+        let (say, heard) = std::sync::mpsc::channel();
+        let said = say.clone();
+        let (writer, _thread) = Writer::start(connection, limits(1, 1), move || {
+            said.send("group").unwrap()
+        })
+        .unwrap();
+        let after_commit = move |(): &()| say.send("commit").unwrap();
+        writer.append(ROW, |_| Ok(()), after_commit).await.unwrap();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["commit", "group"]);
+    }
+
+    #[tokio::test]
+    async fn the_writer_ends_although_a_thread_ended_before_its_answers() {
+        use futures_util::FutureExt as _;
+        let (writer, thread) = writer(4);
+        let (handle, answering) = writer.for_thread();
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let wait = move |_: &Prepared<'_>| {
+            let _ = gate.recv();
+            Ok(())
+        };
+        // What it does holds a handle, as the way in does.
+        let held = handle.clone();
+        let appended = handle.append(ROW, wait, move |()| drop(held));
+        assert!(appended.now_or_never().is_none());
+        drop(answering);
+        release.send(()).unwrap();
+        drop((writer, handle));
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_come_on_the_thread_that_gives_them() {
+        use futures_util::FutureExt as _;
+        let (writer, _thread) = writer(64);
+        let (handle, answering) = writer.for_thread();
+        let appended =
+            futures_util::future::join_all((0..10).map(|n| handle.append(ROW, append(n), |_| ())));
+        let mut appended = std::pin::pin!(appended);
+        assert!(appended.as_mut().now_or_never().is_none());
+        // They are in the file, and nobody has given them their answers.
+        assert_eq!(writer.change(count, |_| ()).await.unwrap(), 10);
+        assert!(appended.as_mut().now_or_never().is_none());
+        let answers = tokio::select! {
+            answers = appended => answers,
+            () = answering => panic!("it gives answers for as long as it is polled"),
+        };
+        let answers: Vec<i64> = answers.into_iter().map(Result::unwrap).collect();
+        assert_eq!(answers, (0..10).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_group_runs_once() {
+        use futures_util::FutureExt as _;
+        use std::sync::atomic::AtomicUsize;
+        let connection = Connection::open_in_memory().unwrap();
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&rounds);
+        let (writer, _thread) = Writer::start(connection, limits(64, 64), move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let wait = move |_: &Prepared<'_>| {
+            let _ = gate.recv();
+            Ok(())
+        };
+        let blocked = std::pin::pin!(writer.append(ROW, wait, |()| ()));
+        let behind = (0..10).map(|_| writer.append(ROW, |_| Ok(()), |()| ()));
+        let behind = std::pin::pin!(futures_util::future::join_all(behind));
+        let mut all = futures_util::future::join(blocked, behind);
+        assert!((&mut all).now_or_never().is_none());
+        release.send(()).unwrap();
+        let (waited, rest) = all.await;
+        assert!(waited.is_ok() && rest.iter().all(Result::is_ok));
+        // The one that waited may have had some of the others beside it.
+        assert!((1..=2).contains(&rounds.load(Ordering::SeqCst)));
     }
 
     #[tokio::test]
@@ -479,7 +596,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_is_said_at_once() {
         let connection = Connection::open_in_memory().unwrap();
-        let (writer, _thread) = Writer::start(connection, limits(1, 1)).unwrap();
+        let (writer, _thread) = Writer::start(connection, limits(1, 1), || ()).unwrap();
         let (release, gate) = std::sync::mpsc::channel::<()>();
         let (entered, inside) = oneshot::channel();
         let mut entered = Some(entered);
@@ -560,8 +677,16 @@ mod tests {
 
     #[test]
     fn a_group_is_bounded_by_its_rows_and_parted_from_what_runs_alone() {
-        let job =
-            |isolation, rows| task(isolation, Weight { rows, bytes: 0 }, |_| Ok(()), |()| ()).0;
+        let job = |isolation, rows| {
+            task(
+                isolation,
+                Weight { rows, bytes: 0 },
+                |_| Ok(()),
+                |()| (),
+                None,
+            )
+            .0
+        };
         let mut waiting: VecDeque<Box<dyn Job>> = [
             job(Isolation::Group, 60),
             job(Isolation::Group, 40),
