@@ -101,7 +101,8 @@ fn deliver_all(folder: &Folder, binary: &Path) -> anyhow::Result<f64> {
     let _served = folder.serve(binary)?;
     let began = Instant::now();
     wait_until_delivered(&look, began)?;
-    let rate = look.attempts()? as f64 / began.elapsed().as_secs_f64();
+    let took = began.elapsed();
+    let rate = look.attempts()? as f64 / took.as_secs_f64();
     check_attempts(&look)?;
     Ok(rate)
 }
@@ -202,8 +203,9 @@ fn go_the_way(
     let began = Instant::now();
     requests.wrk(&served.url, 64, seconds)?;
     wait_until_delivered(&look, began)?;
+    let took = began.elapsed();
     let attempts = look.attempts()?;
-    let rate = attempts as f64 / began.elapsed().as_secs_f64();
+    let rate = attempts as f64 / took.as_secs_f64();
     marks.load_mb.push(served.memory_mb("VmHWM")?);
     check_attempts(&look)?;
     while look.lag_ms()? > 0 && began.elapsed() < PATIENCE {
