@@ -1,24 +1,26 @@
-//! ACCEPT: one event, one place in the log. Checks a normalized event by the schema of its type, hands it to
-//! the writer with what is owed because of it, and after the commit tells those who follow the log. Knows no
-//! dialect and no HTTP.
+//! ACCEPT: one event, one place in the log. Checks a normalized event by the schema of its type
+//! (`accept/verdict.rs`), hands it to the writer with what is owed because of it (`accept/place.rs`), and after the
+//! commit tells those who follow the log. Knows no dialect and no HTTP.
+
+mod place;
+mod verdict;
+
+pub use place::{Acceptance, Contradiction, Placed};
 
 use crate::dedup::DedupWindow;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Event, StoredEvent};
-use crate::event_type::Mode;
 use crate::followers::Followers;
 use crate::id::{EventId, IdGenerator};
-use crate::owe::owe;
 use crate::schema::Budget;
 use crate::store::catalog::CatalogHandle;
 use crate::store::deliveries::OwedDelivery;
 use crate::store::prepared::Prepared;
 use crate::store::writer::{Weight, Writer};
-use crate::store::{events, past};
-use crate::violations::{Violation, Violations};
-use rusqlite::Connection;
-use std::collections::HashMap;
+use crate::violations::Violations;
+use place::{Placer, contradiction};
 use std::sync::Arc;
+use verdict::{Judge, Observed, Verdict};
 
 /// Takes events into the log.
 #[derive(Debug, Clone)]
@@ -27,71 +29,14 @@ pub struct Acceptor(Arc<Parts>);
 #[derive(Debug, Clone)]
 struct Parts {
     writer: Writer,
-    catalog: CatalogHandle,
-    ids: Arc<IdGenerator>,
-    window: Arc<DedupWindow>,
-    violations: Arc<Violations>,
+    judge: Judge,
+    placer: Placer,
     followers: Followers,
-}
-
-/// What became of an event that was handed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acceptance {
-    /// It is in the log.
-    Created(EventId),
-    /// The same event was in the log already, under the same key.
-    Duplicate(EventId),
-    /// Another event is in the log under its key; this one is not.
-    Conflict(EventId),
-}
-
-impl Acceptance {
-    /// The event in the log.
-    pub fn id(self) -> EventId {
-        match self {
-            Self::Created(id) | Self::Duplicate(id) | Self::Conflict(id) => id,
-        }
-    }
-}
-
-/// Why none of several events was taken: the one at `index` says something else than another under its
-/// key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Contradiction {
-    /// Its place among them.
-    pub index: usize,
-    /// The one in the log; `None` when it stands among them too.
-    pub earlier: Option<EventId>,
 }
 
 /// The place of an event that is the whole body.
 pub fn at_root(_index: usize) -> String {
     String::new()
-}
-
-/// What became of events that are taken all together or not at all.
-pub type Placed = std::result::Result<Vec<EventId>, Contradiction>;
-
-/// The first event that contradicts one before it.
-fn contradiction(events: &[Event]) -> Option<usize> {
-    let mut known: HashMap<&str, &Event> = HashMap::new();
-    events.iter().position(|event| {
-        let Some(key) = event.dedup_key.as_deref() else {
-            return false;
-        };
-        let first = *known.entry(key).or_insert(event);
-        !event.says_the_same_as(first)
-    })
-}
-
-/// What the schema of its type says of an event.
-enum Verdict {
-    /// Nothing, or there is none.
-    Fine,
-    /// It does not match, and is stored all the same.
-    Observed(Violation),
-    /// It does not match, and is refused.
-    Refused(Violation, Error),
 }
 
 impl Acceptor {
@@ -106,10 +51,8 @@ impl Acceptor {
     ) -> Self {
         Self(Arc::new(Parts {
             writer,
-            catalog,
-            ids,
-            window,
-            violations,
+            judge: Judge::new(catalog.clone(), violations),
+            placer: Placer::new(catalog, ids, window),
             followers,
         }))
     }
@@ -141,8 +84,8 @@ impl Acceptor {
         place: fn(usize) -> String,
     ) -> Result<Vec<Acceptance>> {
         let observed = self.check_all(&events, place).await?;
-        let outcomes = self.submit(events, Parts::place_each).await?;
-        self.0.note(observed, &outcomes);
+        let outcomes = self.submit(events, Placer::place_each).await?;
+        self.note(observed, &outcomes);
         Ok(outcomes)
     }
 
@@ -152,8 +95,8 @@ impl Acceptor {
     /// # Errors
     /// As [`Writer::append`]; nothing is stored then.
     pub async fn accept_each(&self, events: Vec<Event>) -> Result<Vec<Result<Acceptance>>> {
-        if !events.iter().any(|event| self.0.is_checked(event)) {
-            let outcomes = self.submit(events, Parts::place_each).await?;
+        if !events.iter().any(|event| self.0.judge.is_checked(event)) {
+            let outcomes = self.submit(events, Placer::place_each).await?;
             return Ok(outcomes.into_iter().map(Ok).collect());
         }
         let mut settled = Vec::new();
@@ -161,11 +104,11 @@ impl Acceptor {
         let mut kept = Vec::with_capacity(events.len());
         let mut budget = Budget::of_request();
         for (index, event) in events.into_iter().enumerate() {
-            match self.0.check(&event, &mut budget) {
+            match self.0.judge.check(&event, &mut budget) {
                 Verdict::Refused(violation, refusal) => match self.known(&event).await? {
                     Some(known) => settled.push((index, Ok(known))),
                     None => {
-                        self.0.violations.note(violation, None);
+                        self.0.judge.note_refused(violation);
                         settled.push((index, Err(refusal)));
                     }
                 },
@@ -180,9 +123,9 @@ impl Acceptor {
         let appended = if kept.is_empty() {
             Vec::new()
         } else {
-            self.submit(kept, Parts::place_each).await?
+            self.submit(kept, Placer::place_each).await?
         };
-        self.0.note(observed, &appended);
+        self.note(observed, &appended);
         let mut outcomes: Vec<_> = appended.into_iter().map(Ok).collect();
         // From the front on, so that each finds its place among those before it.
         for (index, outcome) in settled {
@@ -197,17 +140,17 @@ impl Acceptor {
         &self,
         events: &[Event],
         place: fn(usize) -> String,
-    ) -> Result<Vec<(usize, Violation)>> {
+    ) -> Result<Vec<Observed>> {
         let mut observed = Vec::new();
         let mut budget = Budget::of_request();
         for (index, event) in events.iter().enumerate() {
-            match self.0.check(event, &mut budget) {
+            match self.0.judge.check(event, &mut budget) {
                 Verdict::Fine => {}
                 Verdict::Observed(violation) => observed.push((index, violation)),
                 // Its outcome is found once more with the others'.
                 Verdict::Refused(..) if self.known(event).await?.is_some() => {}
                 Verdict::Refused(violation, refusal) => {
-                    self.0.violations.note(violation, None);
+                    self.0.judge.note_refused(violation);
                     return Err(refusal.under(&place(index)));
                 }
             }
@@ -215,16 +158,23 @@ impl Acceptor {
         Ok(observed)
     }
 
+    /// Counts what did not match and was stored all the same.
+    fn note(&self, observed: Vec<Observed>, outcomes: &[Acceptance]) {
+        let stored = |index: usize| match outcomes.get(index) {
+            Some(Acceptance::Created(id)) => Some(*id),
+            _ => None,
+        };
+        self.0.judge.note_observed(observed, stored);
+    }
+
     /// What came before under the key of an event that its type's schema refuses now: sent again, an event
     /// has the same answer as ever (promise 9), whatever was declared meanwhile.
     async fn known(&self, event: &Event) -> Result<Option<Acceptance>> {
-        let Some(key) = &event.dedup_key else {
+        if event.dedup_key.is_none() {
             return Ok(None);
-        };
-        self.0.window.loaded().await;
-        let space = event.verification.key_space();
-        let hash = self.0.window.hash(event.workspace, space, key);
-        if self.0.window.seen(hash).is_none() {
+        }
+        self.0.placer.loaded().await;
+        if !self.0.placer.may_know(event) {
             return Ok(None);
         }
         let (parts, event) = (Arc::clone(&self.0), event.clone());
@@ -236,7 +186,7 @@ impl Acceptor {
             .writer
             .append(
                 weight,
-                move |connection| parts.known(connection, &event),
+                move |connection| parts.placer.known(connection, &event),
                 |_| (),
             )
             .await
@@ -259,11 +209,10 @@ impl Acceptor {
             }));
         }
         let observed = self.check_all(&events, place).await?;
-        let placed = self.submit(events, Parts::place_all).await?;
+        let placed = self.submit(events, Placer::place_all).await?;
         if let Ok(ids) = &placed {
-            for (index, violation) in observed {
-                self.0.violations.note(violation, ids.get(index).copied());
-            }
+            let stored = |index: usize| ids.get(index).copied();
+            self.0.judge.note_observed(observed, stored);
         }
         Ok(placed)
     }
@@ -272,12 +221,12 @@ impl Acceptor {
     async fn submit<T: Send + 'static>(
         &self,
         events: Vec<Event>,
-        place: impl Fn(&Parts, &Prepared<'_>, &mut [StoredEvent], &mut Vec<OwedDelivery>) -> Result<T>
+        place: impl Fn(&Placer, &Prepared<'_>, &mut [StoredEvent], &mut Vec<OwedDelivery>) -> Result<T>
         + Send
         + 'static,
     ) -> Result<T> {
         if events.iter().any(|event| event.dedup_key.is_some()) {
-            self.0.window.loaded().await;
+            self.0.placer.loaded().await;
         }
         let weight = Weight {
             rows: events.len(),
@@ -292,7 +241,7 @@ impl Acceptor {
                 weight,
                 move |connection| {
                     let mut fresh = Vec::new();
-                    let outcome = place(&parts, connection, &mut waiting, &mut fresh)?;
+                    let outcome = place(&parts.placer, connection, &mut waiting, &mut fresh)?;
                     Ok((outcome, fresh))
                 },
                 move |(_, fresh)| told.followers.note(fresh),
@@ -306,11 +255,11 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::accept`].
     pub async fn accept_one(&self, event: Event) -> Result<EventId> {
-        let observed = match self.0.check(&event, &mut Budget::of_request()) {
-            Verdict::Fine => None,
-            Verdict::Observed(violation) => Some(violation),
+        let observed = match self.0.judge.check(&event, &mut Budget::of_request()) {
+            Verdict::Fine => Vec::new(),
+            Verdict::Observed(violation) => vec![(0, violation)],
             Verdict::Refused(violation, refusal) => {
-                self.0.violations.note(violation, None);
+                self.0.judge.note_refused(violation);
                 return Err(refusal);
             }
         };
@@ -327,15 +276,13 @@ impl Acceptor {
                 weight,
                 move |connection| {
                     let mut fresh = Vec::new();
-                    parts.append(connection, &mut stored, &mut fresh)?;
+                    parts.placer.append(connection, &mut stored, &mut fresh)?;
                     Ok((stored.id, fresh))
                 },
                 move |(_, fresh)| told.followers.note(fresh),
             )
             .await?;
-        if let Some(violation) = observed {
-            self.0.violations.note(violation, Some(id));
-        }
+        self.0.judge.note_observed(observed, |_| Some(id));
         Ok(id)
     }
 }
@@ -350,132 +297,5 @@ fn unplaced(event: Event) -> StoredEvent {
     StoredEvent {
         id: EventId::from_i64(0),
         event,
-    }
-}
-
-impl Parts {
-    /// Whether a schema is declared of an event's type.
-    fn is_checked(&self, event: &Event) -> bool {
-        let catalog = self.catalog.current();
-        catalog.checked_type(event.workspace, &event.name).is_some()
-    }
-
-    /// Checks an event by the schema that is declared of its type, where there is one.
-    fn check(&self, event: &Event, budget: &mut Budget) -> Verdict {
-        let catalog = self.catalog.current();
-        let Some(checked) = catalog.checked_type(event.workspace, &event.name) else {
-            return Verdict::Fine;
-        };
-        let fields = checked.violations(event, budget);
-        let Some(first) = fields.first() else {
-            return Verdict::Fine;
-        };
-        let violation = Violation::of(event, first.clone());
-        match checked.mode {
-            Mode::Observe => Verdict::Observed(violation),
-            Mode::Enforce => Verdict::Refused(violation, Error::fields(fields)),
-        }
-    }
-
-    /// Counts what did not match and was stored; each stands beside its place among `outcomes`.
-    fn note(&self, observed: Vec<(usize, Violation)>, outcomes: &[Acceptance]) {
-        for (index, violation) in observed {
-            if let Some(Acceptance::Created(id)) = outcomes.get(index) {
-                self.violations.note(violation, Some(*id));
-            }
-        }
-    }
-
-    /// Appends an event, unless its key says that it is in the log already.
-    fn place(
-        &self,
-        connection: &Prepared<'_>,
-        stored: &mut StoredEvent,
-        fresh: &mut Vec<OwedDelivery>,
-    ) -> Result<Acceptance> {
-        if let Some(known) = self.known(connection, &stored.event)? {
-            return Ok(known);
-        }
-        self.append(connection, stored, fresh)?;
-        if let Some(key) = &stored.event.dedup_key {
-            let space = stored.event.verification.key_space();
-            let hash = self.window.hash(stored.event.workspace, space, key);
-            self.window.remember(hash, stored.id);
-        }
-        Ok(Acceptance::Created(stored.id))
-    }
-
-    /// What is in the log already under an event's key.
-    fn known(&self, connection: &Connection, event: &Event) -> Result<Option<Acceptance>> {
-        let Some(key) = &event.dedup_key else {
-            return Ok(None);
-        };
-        let space = event.verification.key_space();
-        let Some(id) = self
-            .window
-            .seen(self.window.hash(event.workspace, space, key))
-        else {
-            return Ok(None);
-        };
-        let earlier = events::with_key(connection, event.workspace, id, key)?
-            .filter(|earlier| earlier.event.verification.key_space() == space);
-        let Some(earlier) = earlier else {
-            return Ok(None);
-        };
-        // Of one whose payload was expunged, what is left is compared: whoever sends it again, because an answer
-        // got lost, is told that it came, and its payload does not come back.
-        let is_known = event.says_the_same_as(&earlier.event)
-            || (past::event_expunged(connection, id)?.is_some()
-                && event.says_the_same_but_for_payload(&earlier.event));
-        Ok(Some(if is_known {
-            Acceptance::Duplicate(id)
-        } else {
-            Acceptance::Conflict(id)
-        }))
-    }
-
-    /// Appends each event, unless its key says that it is in the log already.
-    fn place_each(
-        &self,
-        connection: &Prepared<'_>,
-        waiting: &mut [StoredEvent],
-        fresh: &mut Vec<OwedDelivery>,
-    ) -> Result<Vec<Acceptance>> {
-        waiting
-            .iter_mut()
-            .map(|stored| self.place(connection, stored, fresh))
-            .collect()
-    }
-
-    /// As [`Parts::place_each`], but none when one of them contradicts the log. Looks at all of them
-    /// first, so that nothing must be taken back.
-    fn place_all(
-        &self,
-        connection: &Prepared<'_>,
-        waiting: &mut [StoredEvent],
-        fresh: &mut Vec<OwedDelivery>,
-    ) -> Result<Placed> {
-        for (index, stored) in waiting.iter().enumerate() {
-            if let Some(Acceptance::Conflict(id)) = self.known(connection, &stored.event)? {
-                let earlier = Some(id);
-                return Ok(Err(Contradiction { index, earlier }));
-            }
-        }
-        let placed = self.place_each(connection, waiting, fresh)?;
-        Ok(Ok(placed.into_iter().map(Acceptance::id).collect()))
-    }
-
-    /// Gives an event its place in the log, here, on the one writer, so that the log's order is the
-    /// order of commits and the projector's cursor never passes an id that is still to come.
-    fn append(
-        &self,
-        connection: &Prepared<'_>,
-        stored: &mut StoredEvent,
-        fresh: &mut Vec<OwedDelivery>,
-    ) -> Result<()> {
-        stored.id = self.ids.next(stored.event.received_at_ms);
-        events::insert(connection, stored)?;
-        let catalog = self.catalog.current();
-        owe(connection, &catalog, &self.ids, stored, fresh)
     }
 }

@@ -1,5 +1,11 @@
-//! The box's settings: every option of `serve` with its name, default and meaning, from flags, the
-//! environment (`PILLARBOX_…`) and a TOML file, in that order. The only place that reads the environment.
+//! The box's settings, checked together, with every limit's name and default. They come from flags, the environment
+//! (`PILLARBOX_…`) and a TOML file, in that order (`config/`).
+
+mod file;
+mod options;
+mod values;
+
+pub use options::{BoxOptions, ServeOptions};
 
 use crate::dedup::DedupLimits;
 use crate::deliver::attempt::DispatchLimits;
@@ -12,12 +18,10 @@ use crate::project::{PaceLimits, ProjectLimits, WindowLimits};
 use crate::retain::{Keep, SweepLimits};
 use crate::space::SpaceLimits;
 use crate::store::writer::WriterLimits;
-use anyhow::Context as _;
-use clap::Args;
+use file::FileOptions;
 use ipnet::IpNet;
-use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
@@ -68,8 +72,6 @@ const WEBHOOK_CONCURRENCY: usize = 8;
 /// A webhook whose every attempt has failed for this long is disabled, unless told otherwise
 /// (webhooks.md, "Schedule").
 const DISABLE_AFTER: Duration = DAY.saturating_mul(5);
-/// It may be told to be disabled after this time or a longer one.
-const DISABLE_AFTER_AT_LEAST: Duration = Duration::from_secs(1);
 /// Committed deliveries that may wait in memory for the dispatcher; the rest it reads from the file.
 const FRESH_DELIVERIES: usize = 8_192;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,10 +108,6 @@ const DAY: Duration = Duration::from_secs(86_400);
 const KEEP_EVENTS: Duration = DAY.saturating_mul(90);
 /// Settled deliveries are kept for this long unless told otherwise.
 const KEEP_DELIVERIES: Duration = DAY.saturating_mul(30);
-/// Nothing is kept for less: a sender's own key of an event is looked up in the event itself.
-const KEEP_AT_LEAST: Duration = DAY;
-/// A file may be told to hold this many bytes or more; an empty one has a part of a MiB.
-const KEEP_BYTES_AT_LEAST: u64 = 16 * 1_024 * 1_024;
 /// A slice of a sweep takes this long on the writer.
 const SWEEP_SLICE: Duration = Duration::from_millis(5);
 /// A slice's rest, as often as it took: the sweeper has a tenth of the writer.
@@ -119,241 +117,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const LOW_SPACE: u64 = 1_024 * 1_024 * 1_024;
 /// So many times that are enough again.
 const ENOUGH_SPACE: u64 = 2;
-
-/// Which box: where its files are, and where more settings are.
-#[derive(Debug, Clone, Default, Args)]
-pub struct BoxOptions {
-    /// Folder of the database and its key file [default: ./data]
-    #[arg(long, global = true, env = "PILLARBOX_DATA_DIR", value_name = "FOLDER")]
-    pub data_dir: Option<PathBuf>,
-    /// TOML file with the same options as keys
-    #[arg(long, global = true, env = "PILLARBOX_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// How the box serves.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ServeOptions {
-    /// Address and port to listen on [default: 127.0.0.1:8080]
-    #[arg(long, env = "PILLARBOX_LISTEN", value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
-    /// The URL at which browsers and apps reach the box [default: http:// and the listen address]
-    #[arg(long, env = "PILLARBOX_PUBLIC_URL", value_name = "URL")]
-    pub public_url: Option<Url>,
-    /// A private or reserved network that webhooks may be sent to, such as 127.0.0.0/8; may be repeated
-    #[arg(
-        long,
-        env = "PILLARBOX_ALLOW_TARGET",
-        value_name = "CIDR",
-        value_delimiter = ','
-    )]
-    pub allow_target: Vec<IpNet>,
-    /// Send webhooks to https: URLs only
-    #[arg(long, env = "PILLARBOX_REQUIRE_HTTPS")]
-    pub require_https: bool,
-    /// A proxy whose X-Forwarded-For names the client, such as 127.0.0.1/32; may be repeated
-    #[arg(
-        long,
-        env = "PILLARBOX_TRUSTED_PROXY",
-        value_name = "CIDR",
-        value_delimiter = ','
-    )]
-    pub trusted_proxy: Vec<IpNet>,
-    /// Let people sign in over plain http on more than this machine; passwords then travel readable
-    #[arg(long, env = "PILLARBOX_INSECURE_HTTP")]
-    pub insecure_http: bool,
-    /// Delays before each attempt, with commas [default: 0s,5s,5m,30m,2h,5h,10h,14h,20h,24h]
-    #[arg(long, env = "PILLARBOX_RETRY_SCHEDULE", value_name = "DELAYS", value_parser = parse_schedule)]
-    pub retry_schedule: Option<RetrySchedule>,
-    /// How long a webhook may fail before it is disabled, such as 5d or never [default: 5d]
-    #[arg(long, env = "PILLARBOX_DISABLE_AFTER", value_name = "TIME", value_parser = parse_disable_after)]
-    pub disable_after: Option<Duration>,
-    /// How long events are kept, such as 90d or forever [default: 90d]
-    #[arg(long, env = "PILLARBOX_KEEP_EVENTS", value_name = "TIME", value_parser = parse_keep)]
-    pub keep_events: Option<Duration>,
-    /// How long settled deliveries are kept, with their attempts [default: 30d]
-    #[arg(long, env = "PILLARBOX_KEEP_DELIVERIES", value_name = "TIME", value_parser = parse_keep)]
-    pub keep_deliveries: Option<Duration>,
-    /// What the file may hold, such as 20GB; the oldest events go when it is more [default: no limit]
-    #[arg(long, env = "PILLARBOX_KEEP_BYTES", value_name = "SIZE", value_parser = parse_keep_bytes)]
-    pub keep_bytes: Option<u64>,
-    /// Webhooks that ask for system.storage_low are told when the disk has less room left; none for never [default: 1GiB]
-    #[arg(long, env = "PILLARBOX_LOW_SPACE", value_name = "SIZE", value_parser = parse_low_space)]
-    pub low_space: Option<u64>,
-    /// What is logged, such as warn or pillarbox=debug [default: warn,pillarbox=info]
-    #[arg(long, env = "PILLARBOX_LOG", value_name = "FILTER")]
-    pub log: Option<String>,
-}
-
-impl ServeOptions {
-    /// These options where they are set, `other`'s elsewhere.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            listen: self.listen.or(other.listen),
-            public_url: self.public_url.or(other.public_url),
-            allow_target: if self.allow_target.is_empty() {
-                other.allow_target
-            } else {
-                self.allow_target
-            },
-            trusted_proxy: if self.trusted_proxy.is_empty() {
-                other.trusted_proxy
-            } else {
-                self.trusted_proxy
-            },
-            require_https: self.require_https || other.require_https,
-            insecure_http: self.insecure_http || other.insecure_http,
-            retry_schedule: self.retry_schedule.or(other.retry_schedule),
-            disable_after: self.disable_after.or(other.disable_after),
-            keep_events: self.keep_events.or(other.keep_events),
-            keep_deliveries: self.keep_deliveries.or(other.keep_deliveries),
-            keep_bytes: self.keep_bytes.or(other.keep_bytes),
-            low_space: self.low_space.or(other.low_space),
-            log: self.log.or(other.log),
-        }
-    }
-}
-
-fn parse_schedule(text: &str) -> Result<RetrySchedule, String> {
-    text.parse()
-}
-
-fn parse_disable_after(text: &str) -> Result<Duration, String> {
-    if text == "never" {
-        return Ok(Duration::MAX);
-    }
-    let after = humantime::parse_duration(text)
-        .map_err(|e| format!("\"{text}\": {e}; write a time such as 5d, or never"))?;
-    if after < DISABLE_AFTER_AT_LEAST {
-        return Err(format!("\"{text}\": it must be a second (1s) at least"));
-    }
-    Ok(after)
-}
-
-fn parse_keep(text: &str) -> Result<Duration, String> {
-    if text == "forever" {
-        return Ok(Duration::MAX);
-    }
-    let keep = humantime::parse_duration(text).map_err(|e| format!("\"{text}\": {e}"))?;
-    if keep < KEEP_AT_LEAST {
-        return Err(format!("\"{text}\": it must be a day (1d) at least"));
-    }
-    Ok(keep)
-}
-
-/// A size, or `none` for no limit.
-fn parse_keep_bytes(text: &str) -> Result<u64, String> {
-    if text == "none" {
-        return Ok(u64::MAX);
-    }
-    match parse_bytes(text)? {
-        Some(bytes) if bytes >= KEEP_BYTES_AT_LEAST => Ok(bytes),
-        _ => Err(format!("\"{text}\": it must be 16MiB at least")),
-    }
-}
-
-/// A size, or `none` for never.
-fn parse_low_space(text: &str) -> Result<u64, String> {
-    if text == "none" {
-        return Ok(0);
-    }
-    parse_bytes(text)?.ok_or_else(|| format!("\"{text}\": that is more than any disk has"))
-}
-
-/// Bytes with a unit of thousands (`GB`) or of 1,024s (`GiB`); `None` where they are too many to be counted.
-fn parse_bytes(text: &str) -> Result<Option<u64>, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "mb" => 1_000_000,
-        "mib" => 1 << 20,
-        "gb" => 1_000_000_000,
-        "gib" => 1 << 30,
-        "tb" => 1_000_000_000_000,
-        "tib" => 1 << 40,
-        _ => {
-            return Err(format!(
-                "\"{text}\": write a whole number and MB, GB, TB, MiB, GiB or TiB"
-            ));
-        }
-    };
-    let number = number.parse().ok();
-    Ok(number.and_then(|number: u64| number.checked_mul(unit)))
-}
-
-/// The TOML file: the same words as the flags.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct FileOptions {
-    #[serde(alias = "data_dir")]
-    data_dir: Option<PathBuf>,
-    listen: Option<SocketAddr>,
-    #[serde(alias = "public_url")]
-    public_url: Option<Url>,
-    #[serde(alias = "allow_target", default)]
-    allow_target: Vec<IpNet>,
-    #[serde(alias = "require_https", default)]
-    require_https: bool,
-    #[serde(alias = "trusted_proxy", default)]
-    trusted_proxy: Vec<IpNet>,
-    #[serde(alias = "insecure_http", default)]
-    insecure_http: bool,
-    #[serde(alias = "retry_schedule")]
-    retry_schedule: Option<String>,
-    #[serde(alias = "disable_after")]
-    disable_after: Option<String>,
-    #[serde(alias = "keep_events")]
-    keep_events: Option<String>,
-    #[serde(alias = "keep_deliveries")]
-    keep_deliveries: Option<String>,
-    #[serde(alias = "keep_bytes")]
-    keep_bytes: Option<String>,
-    #[serde(alias = "low_space")]
-    low_space: Option<String>,
-    log: Option<String>,
-}
-
-impl FileOptions {
-    fn read(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else {
-            return Ok(Self::default());
-        };
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        toml::from_str(&text)
-            .with_context(|| format!("{} is not a pillarbox configuration", path.display()))
-    }
-
-    fn serve_options(self) -> anyhow::Result<ServeOptions> {
-        Ok(ServeOptions {
-            listen: self.listen,
-            public_url: self.public_url,
-            allow_target: self.allow_target,
-            require_https: self.require_https,
-            trusted_proxy: self.trusted_proxy,
-            insecure_http: self.insecure_http,
-            retry_schedule: parsed("retry-schedule", self.retry_schedule, parse_schedule)?,
-            disable_after: parsed("disable-after", self.disable_after, parse_disable_after)?,
-            keep_events: parsed("keep-events", self.keep_events, parse_keep)?,
-            keep_deliveries: parsed("keep-deliveries", self.keep_deliveries, parse_keep)?,
-            keep_bytes: parsed("keep-bytes", self.keep_bytes, parse_keep_bytes)?,
-            low_space: parsed("low-space", self.low_space, parse_low_space)?,
-            log: self.log,
-        })
-    }
-}
-
-fn parsed<T>(
-    name: &str,
-    text: Option<String>,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> anyhow::Result<Option<T>> {
-    text.map(|text| parse(&text).map_err(|e| anyhow::anyhow!("{name}: {e}")))
-        .transpose()
-}
 
 /// Everything that serving needs to know.
 #[derive(Debug, Clone)]
@@ -630,26 +393,6 @@ mod tests {
         let said = keep(text).unwrap();
         assert_eq!((said.events_ms, said.bytes), (day_ms, 20_000_000_000));
         assert!(said.deliveries_ms > 1_000_000 * day_ms);
-        assert_eq!(parse_keep_bytes("16MiB"), Ok(16 << 20));
-        assert_eq!(parse_keep_bytes("none"), Ok(u64::MAX));
-        assert_eq!(parse_low_space("none"), Ok(0));
-        assert_eq!(parse_low_space("5 MB"), Ok(5_000_000));
-        assert!(parse_low_space("5").is_err() && parse_low_space("99999999999999TB").is_err());
-        for wrong in [
-            "",
-            "20",
-            "GB",
-            "-1GB",
-            "1.5GB",
-            "1KB",
-            "15MiB",
-            "99999999999TB",
-        ] {
-            assert!(parse_keep_bytes(wrong).is_err(), "{wrong}");
-        }
-        for wrong in ["", "90", "23h", "0s", "never"] {
-            assert!(parse_keep(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]
@@ -661,9 +404,6 @@ mod tests {
         assert_eq!(after_ms("").unwrap(), 5 * 86_400_000);
         assert_eq!(after_ms("disable-after = \"90s\"").unwrap(), 90_000);
         assert!(after_ms("disable_after = \"never\"").unwrap() > 1_000_000 * 86_400_000);
-        for wrong in ["", "5", "0s", "forever"] {
-            assert!(parse_disable_after(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]
@@ -676,6 +416,5 @@ mod tests {
             )
             .is_err()
         );
-        assert!(parse_schedule("0s,soon").is_err());
     }
 }

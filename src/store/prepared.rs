@@ -63,19 +63,15 @@ impl Prepare for Prepared<'_> {
             // Within another statement's work.
             return self.connection.with_statement(sql, work);
         };
-        let known = held.iter().position(|(text, _)| std::ptr::eq(*text, sql));
-        let at = match known {
-            Some(at) => at,
-            None => {
-                held.push((sql, self.connection.prepare_cached(sql)?));
-                held.len() - 1
-            }
-        };
-        let Some((_, statement)) = held.get_mut(at) else {
-            return self.connection.with_statement(sql, work);
-        };
-        statement.clear_bindings();
-        work(statement)
+        let known = held.iter_mut().find(|(text, _)| std::ptr::eq(*text, sql));
+        if let Some((_, statement)) = known {
+            statement.clear_bindings();
+            return work(statement);
+        }
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let outcome = work(&mut statement);
+        held.push((sql, statement));
+        outcome
     }
 }
 
