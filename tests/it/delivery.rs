@@ -1,62 +1,21 @@
 //! DELIVER: what a receiver gets, how it can be sure of it, and what the box does with receivers
 //! that fail, stall, redirect, or answer without end.
 
-use crate::support::data::{DeliveryState, MadeWebhook};
+use crate::support::data::DeliveryState;
 use crate::support::receiver::Request;
 use crate::support::server::track_body;
 use crate::support::{
-    Answer, Data, Options, Receiver, Server, Tenant, Visitor, wait_at_most, wait_for_value,
+    Answer, Data, Options, Receiver, Sending, Server, Visitor, wait_at_most, wait_for_value,
     wait_until,
 };
 use serde_json::json;
 use standardwebhooks::Webhook as Verifier;
 use std::time::{Duration, Instant};
 
-/// A box with one tenant whose one webhook takes everything to `receiver`.
-struct Sending {
-    data: Data,
-    tenant: Tenant,
-    webhook: MadeWebhook,
-    server: Server,
-}
-
 impl Sending {
-    #[track_caller]
-    fn to(url: &str) -> Self {
-        Self::with(url, &Options::default())
-    }
-
-    #[track_caller]
-    fn with(url: &str, options: &Options) -> Self {
-        let data = Data::new();
-        let tenant = data.tenant("Acme");
-        data.member(&tenant.id, "ann@example.com", "owner");
-        let webhook = data.webhook(&tenant.id, "Everything", url, &["*"]);
-        let server = Server::start(&data, options);
-        Self {
-            data,
-            tenant,
-            webhook,
-            server,
-        }
-    }
-
     #[track_caller]
     fn track(&self, event: &str) -> String {
         self.server.track(&self.tenant.key, "u", event)
-    }
-
-    #[track_caller]
-    fn ann(&self) -> Visitor {
-        Visitor::signed_in(&self.server, "ann@example.com")
-    }
-
-    fn path(&self, rest: &str) -> String {
-        format!("/w/{}/{rest}", self.tenant.slug)
-    }
-
-    fn webhook_path(&self, rest: &str) -> String {
-        self.path(&format!("webhooks/{}{rest}", self.webhook.id))
     }
 
     /// The event's only delivery.

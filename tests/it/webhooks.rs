@@ -2,62 +2,18 @@
 //! place, what is secret is shown to nobody but who may see it, and what the box says about verifying is so.
 
 use crate::browser::{Browser, PATIENCE, program, run};
-use crate::support::data::{MadeWebhook, PASSWORD};
+use crate::support::data::PASSWORD;
 use crate::support::page::{Page, attribute};
 use crate::support::receiver::Request;
 use crate::support::tls::Authority;
-use crate::support::{
-    Data, Options, Receiver, Server, Tenant, Visitor, wait_for_value, wait_until,
-};
+use crate::support::{Options, Receiver, Sending, Visitor, wait_for_value, wait_until};
 use fantoccini::Locator;
 use rusqlite::Connection;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A box with a tenant, its owner and one webhook.
-struct Box {
-    data: Data,
-    tenant: Tenant,
-    webhook: MadeWebhook,
-    server: Server,
-}
-
-impl Box {
-    #[track_caller]
-    fn to(url: &str) -> Self {
-        Self::with(url, &Options::default())
-    }
-
-    #[track_caller]
-    fn with(url: &str, options: &Options) -> Self {
-        let data = Data::new();
-        let tenant = data.tenant("Acme");
-        data.member(&tenant.id, "ann@example.com", "owner");
-        let webhook = data.webhook(&tenant.id, "Everything", url, &["*"]);
-        let server = Server::start(&data, options);
-        Self {
-            data,
-            tenant,
-            webhook,
-            server,
-        }
-    }
-
-    #[track_caller]
-    fn ann(&self) -> Visitor {
-        Visitor::signed_in(&self.server, "ann@example.com")
-    }
-
-    fn path(&self, rest: &str) -> String {
-        format!("/w/{}/{rest}", self.tenant.slug)
-    }
-
-    /// A path of the webhook that is there from the beginning.
-    fn own(&self, rest: &str) -> String {
-        self.path(&format!("webhooks/{}{rest}", self.webhook.id))
-    }
-
+impl Sending {
     /// The page of the webhook that was made last, below `rest`.
     fn newest(&self, rest: &str) -> String {
         let id = self.data.number("SELECT max(id) FROM webhook");
@@ -146,7 +102,7 @@ fn with<'f>(
 
 #[test]
 fn everything_that_is_said_in_the_form_comes_back() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let ann = the.ann();
     let made = ann.post(&the.path("webhooks"), &EVERYTHING);
     assert_eq!(made.status, 201, "{}", made.text());
@@ -233,7 +189,7 @@ fn everything_that_is_said_in_the_form_comes_back() {
 
 #[test]
 fn the_command_takes_everything_that_the_form_takes() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let arguments = [
         "webhook",
         "create",
@@ -307,7 +263,7 @@ fn the_command_takes_everything_that_the_form_takes() {
 
 #[test]
 fn what_is_wrong_is_refused_at_its_field_and_stays_written() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let ann = the.ann();
     let before = (the.data.rows("webhook"), the.data.rows("audit"));
     let bare = [
@@ -395,7 +351,7 @@ fn what_is_wrong_is_refused_at_its_field_and_stays_written() {
 
 #[test]
 fn the_catalog_has_the_families_and_what_came_with_how_often() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     for name in ["Order Paid", "Order Paid", "tour.started"] {
         the.server.track(&the.tenant.key, "u", name);
     }
@@ -427,7 +383,7 @@ fn the_catalog_has_the_families_and_what_came_with_how_often() {
 
 #[test]
 fn the_script_adds_rows_and_finds_events_and_the_console_stays_empty() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     the.server.track(&the.tenant.key, "u", "Order Paid");
     let seen = "SELECT count(*) FROM event_type WHERE name = 'Order Paid'";
     wait_for_value("the type", &1, || the.data.number(seen));
@@ -479,8 +435,11 @@ fn the_script_adds_rows_and_finds_events_and_the_console_stays_empty() {
         assert_eq!(number(shown).await, 1);
         let url = client.current_url().await.unwrap();
         assert!(url.path().ends_with("/new"), "Enter has sent the form");
-        client.goto(&at(&the.own("/secret"))).await.unwrap();
-        client.goto(&at(&the.own(""))).await.unwrap();
+        client
+            .goto(&at(&the.webhook_path("/secret")))
+            .await
+            .unwrap();
+        client.goto(&at(&the.webhook_path(""))).await.unwrap();
         let said = browser.console(&client).await;
         assert!(said.is_empty(), "{said:?}");
         client.close().await.unwrap();
@@ -491,7 +450,7 @@ fn the_script_adds_rows_and_finds_events_and_the_console_stays_empty() {
 
 #[test]
 fn a_webhook_in_trouble_says_why_on_its_page_and_in_the_list() {
-    let mut the = Box::to("http://127.0.0.1:1/");
+    let mut the = Sending::to("http://127.0.0.1:1/");
     let disabled = the
         .data
         .webhook(&the.tenant.id, "Stopped", "http://127.0.0.1:1/", &["*"]);
@@ -512,7 +471,7 @@ fn a_webhook_in_trouble_says_why_on_its_page_and_in_the_list() {
     drop(connection);
     the.server = the.data.serve();
     let ann = the.ann();
-    let failing = ann.see(&the.own("")).text();
+    let failing = ann.see(&the.webhook_path("")).text();
     assert!(
         failing.contains("12 attempts in a row have failed."),
         "{failing}"
@@ -546,17 +505,17 @@ fn a_webhook_in_trouble_says_why_on_its_page_and_in_the_list() {
         "{said}"
     );
     // From the row: what sends can be paused, and what does not can be activated.
-    let pause = the.own("/pause");
+    let pause = the.webhook_path("/pause");
     assert!(list.forms().iter().any(|form| form.action == pause));
     assert!(list.links().contains(&format!("{path}/activate")));
     ann.submit(&pause, &[]);
     let list = ann.see(&the.path("webhooks"));
-    assert!(list.links().contains(&the.own("/activate")));
+    assert!(list.links().contains(&the.webhook_path("/activate")));
     assert!(list.text().contains("Paused"));
 
     the.data.member(&the.tenant.id, "vic@example.com", "viewer");
     let vic = Visitor::signed_in(&the.server, "vic@example.com");
-    for path in [the.path("webhooks"), the.own("")] {
+    for path in [the.path("webhooks"), the.webhook_path("")] {
         let page = vic.see(&path);
         let is_offered = page
             .forms()
@@ -591,7 +550,7 @@ fn files_with(folder: &Path, canary: &[u8]) -> Vec<String> {
 #[test]
 fn what_is_secret_is_in_no_page_no_audit_row_and_not_in_the_file() {
     let receiver = Receiver::healthy();
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let ann = the.ann();
     let address = receiver.address();
     let url = format!("http://canary-user:canary-pass@{address}/hooks");
@@ -690,7 +649,7 @@ fn shows_secret(page: &Page) -> bool {
 
 #[test]
 fn another_server_gets_neither_the_credentials_nor_the_secrets_of_the_first() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let ann = the.ann();
     let fields = [
         ("name", "Moving"),
@@ -736,9 +695,9 @@ fn another_server_gets_neither_the_credentials_nor_the_secrets_of_the_first() {
 
 #[test]
 fn the_secret_is_shown_to_who_types_the_password_and_guessing_is_slow() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let ann = the.ann();
-    let path = the.own("/secret");
+    let path = the.webhook_path("/secret");
     assert!(!shows_secret(&ann.see(&path)));
     let wrong = ann.post(&path, &[("password", "wrong")]);
     assert_eq!(wrong.status, 422);
@@ -771,7 +730,7 @@ fn the_secret_is_shown_to_who_types_the_password_and_guessing_is_slow() {
 // CHANGING THE KEY --------------------------------------------------------------------------
 
 /// What the file holds of a key before: its kind and until when it signs.
-fn retired(the: &Box) -> Option<(String, i64)> {
+fn retired(the: &Sending) -> Option<(String, i64)> {
     let connection = the.data.open();
     let sql = "SELECT previous_signing, previous_until_ms FROM webhook WHERE previous_secret_sealed IS NOT NULL";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -781,9 +740,9 @@ fn retired(the: &Box) -> Option<(String, i64)> {
 #[test]
 fn a_new_secret_is_shown_once_and_the_one_before_signs_for_a_while() {
     let receiver = Receiver::healthy();
-    let the = Box::to(&receiver.url("/"));
+    let the = Sending::to(&receiver.url("/"));
     let ann = the.ann();
-    let rotate = the.own("/secret/rotate");
+    let rotate = the.webhook_path("/secret/rotate");
     let started_ms = now_ms();
     let page = ann.post(&rotate, &[]);
     assert_eq!(page.status, 200, "{}", page.text());
@@ -793,8 +752,12 @@ fn a_new_secret_is_shown_once_and_the_one_before_signs_for_a_while() {
     let (kind, until_ms) = retired(&the).unwrap();
     let hours = (until_ms - started_ms) / 3_600_000;
     assert!(kind == "hmac" && (23..=24).contains(&hours), "{hours} h");
-    assert!(!shows_secret(&ann.see(&the.own("/secret"))));
-    assert!(ann.see(&the.own("")).text().contains("and the key before"));
+    assert!(!shows_secret(&ann.see(&the.webhook_path("/secret"))));
+    assert!(
+        ann.see(&the.webhook_path(""))
+            .text()
+            .contains("and the key before")
+    );
 
     the.server.track(&the.tenant.key, "u", "Signed Anew");
     let request = receiver.wait_for_type("Signed Anew");
@@ -809,25 +772,28 @@ fn a_new_secret_is_shown_once_and_the_one_before_signs_for_a_while() {
     let public_key = secret_in(&page);
     assert!(public_key.starts_with("whpk_"));
     // With it nobody can sign, so that it need not be asked for.
-    assert_eq!(secret_in(&ann.see(&the.own("/secret"))), public_key);
+    assert_eq!(
+        secret_in(&ann.see(&the.webhook_path("/secret"))),
+        public_key
+    );
     the.server.track(&the.tenant.key, "u", "Signed Both Ways");
     let request = receiver.wait_for_type("Signed Both Ways");
     assert!(request.header("webhook-signature").contains("v1a,"));
     assert!(verifies(&fresh, &request), "{request:?}");
     assert!(!verifies(&the.webhook.secret, &request), "{request:?}");
 
-    ann.submit(&the.own("/secret/end-overlap"), &[]);
+    ann.submit(&the.webhook_path("/secret/end-overlap"), &[]);
     assert_eq!(retired(&the), None);
     the.server.track(&the.tenant.key, "u", "Signed One Way");
     let request = receiver.wait_for_type("Signed One Way");
     assert!(!verifies(&fresh, &request), "{request:?}");
     assert!(
-        !ann.see(&the.own("/secret"))
+        !ann.see(&the.webhook_path("/secret"))
             .text()
             .contains("Two keys sign")
     );
     // Where none is left, nothing is written down.
-    ann.submit(&the.own("/secret/end-overlap"), &[]);
+    ann.submit(&the.webhook_path("/secret/end-overlap"), &[]);
     assert_eq!(the.audited("webhook.overlap_ended"), 1);
 
     ann.post(&rotate, &[("overlap", "0"), ("signing", "hmac")]);
@@ -855,10 +821,10 @@ fn a_new_secret_is_shown_once_and_the_one_before_signs_for_a_while() {
 #[test]
 fn a_form_sent_twice_makes_one_key_and_the_receivers_own_goes_on_signing() {
     let receiver = Receiver::healthy();
-    let the = Box::to(&receiver.url("/"));
+    let the = Sending::to(&receiver.url("/"));
     let ann = the.ann();
-    let rotate = the.own("/secret/rotate");
-    let page = ann.see(&the.own("/secret"));
+    let rotate = the.webhook_path("/secret/rotate");
+    let page = ann.see(&the.webhook_path("/secret"));
     let as_of = page.tags("input").iter().find_map(|tag| {
         let is_it = attribute(tag, "name").as_deref() == Some("as_of");
         is_it.then(|| attribute(tag, "value").unwrap())
@@ -880,29 +846,29 @@ fn a_form_sent_twice_makes_one_key_and_the_receivers_own_goes_on_signing() {
 
 #[test]
 fn who_edits_what_somebody_else_has_changed_meanwhile_is_told_and_loses_nothing() {
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let ann = the.ann();
-    let form = filled(&ann.see(&the.own("/edit")), "save");
+    let form = filled(&ann.see(&the.webhook_path("/edit")), "save");
     let form = borrowed(&form);
     let name = || -> String {
         let connection = the.data.open();
         let name = connection.query_row("SELECT name FROM webhook", [], |row| row.get(0));
         name.unwrap()
     };
-    ann.submit(&the.own(""), &with(&form, "name", "By the other"));
+    ann.submit(&the.webhook_path(""), &with(&form, "name", "By the other"));
     let mine = with(&form, "name", "Mine");
     // What is wrong besides does not let it through the next time.
-    let wrong = ann.post(&the.own(""), &with(&mine, "rate", "fast"));
+    let wrong = ann.post(&the.webhook_path(""), &with(&mine, "rate", "fast"));
     assert_eq!(wrong.status, 422);
     let again = filled(&wrong, "save");
-    let told = ann.post(&the.own(""), &with(&borrowed(&again), "rate", ""));
+    let told = ann.post(&the.webhook_path(""), &with(&borrowed(&again), "rate", ""));
     assert_eq!(told.status, 422, "{}", told.text());
     assert!(told.html.contains("id=\"as_of-problem\""));
     assert_eq!(name(), "By the other");
     // Told of it, and with what was written still there, they may save it.
     let known = filled(&told, "save");
     assert_eq!(values(&known, "name"), ["Mine"]);
-    ann.submit(&the.own(""), &borrowed(&known));
+    ann.submit(&the.webhook_path(""), &borrowed(&known));
     assert_eq!(name(), "Mine");
 }
 
@@ -918,8 +884,8 @@ fn verifies(secret: &str, request: &Request) -> bool {
 
 #[test]
 fn a_key_whose_time_is_over_does_not_stay_in_the_file() {
-    let mut the = Box::to("http://127.0.0.1:1/");
-    the.ann().post(&the.own("/secret/rotate"), &[]);
+    let mut the = Sending::to("http://127.0.0.1:1/");
+    the.ann().post(&the.webhook_path("/secret/rotate"), &[]);
     assert!(retired(&the).is_some());
     the.server.terminate();
     let connection = Connection::open(the.data.file()).unwrap();
@@ -932,7 +898,7 @@ fn a_key_whose_time_is_over_does_not_stay_in_the_file() {
     let deleted = "SELECT count(*) FROM webhook WHERE length(secret_sealed) > 0";
     assert_eq!(the.data.number(deleted), 1);
     the.ann()
-        .submit(&the.own("/delete"), &[("confirm", "Everything")]);
+        .submit(&the.webhook_path("/delete"), &[("confirm", "Everything")]);
     assert_eq!(
         the.data.number(deleted),
         0,
@@ -1064,10 +1030,10 @@ const RUN_HERE: [&str; 3] = ["Node", "Python", "Shell"];
 #[test]
 fn the_code_on_the_page_verifies_what_the_webhook_sends_and_nothing_else() {
     let receiver = Receiver::healthy();
-    let the = Box::to(&receiver.url("/"));
+    let the = Sending::to(&receiver.url("/"));
     the.server.track(&the.tenant.key, "ü", "Verified");
     let delivered = Delivered::of(&receiver.wait_for_type("Verified"));
-    let page = the.ann().see(&the.own("/secret"));
+    let page = the.ann().see(&the.webhook_path("/secret"));
     let key = ("WEBHOOK_SECRET", the.webhook.secret.as_str());
     // Signed rightly, but six minutes ago.
     let old_s = delivered.timestamp.parse::<i64>().unwrap() - 360;
@@ -1181,11 +1147,14 @@ fn openssl(arguments: &[&str]) {
 #[test]
 fn the_code_for_public_keys_verifies_what_the_private_one_has_signed() {
     let receiver = Receiver::healthy();
-    let the = Box::to(&receiver.url("/"));
+    let the = Sending::to(&receiver.url("/"));
     let ann = the.ann();
-    let rotated = ann.post(&the.own("/secret/rotate"), &[("signing", "ed25519")]);
+    let rotated = ann.post(
+        &the.webhook_path("/secret/rotate"),
+        &[("signing", "ed25519")],
+    );
     let of_webhook = secret_in(&rotated);
-    let page = ann.see(&the.own("/secret"));
+    let page = ann.see(&the.webhook_path("/secret"));
     the.server.track(&the.tenant.key, "ü", "Verified");
     let sent = Delivered::of(&receiver.wait_for_type("Verified"));
     let pair = Pair::new();
@@ -1231,7 +1200,7 @@ fn the_code_for_public_keys_verifies_what_the_private_one_has_signed() {
 // CHECKING A URL ----------------------------------------------------------------------------
 
 /// Presses the button that checks the URL.
-fn check_url(the: &Box, url: &str) -> Page {
+fn check_url(the: &Sending, url: &str) -> Page {
     let fields = [("name", "Not Yet"), ("url", url), ("check", "1")];
     the.ann().post(&the.path("webhooks"), &fields)
 }
@@ -1239,7 +1208,7 @@ fn check_url(the: &Box, url: &str) -> Page {
 #[test]
 fn a_url_is_checked_without_a_request_and_without_being_kept() {
     let receiver = Receiver::healthy();
-    let the = Box::to("http://127.0.0.1:1/");
+    let the = Sending::to("http://127.0.0.1:1/");
     let before = (the.data.rows("webhook"), the.data.rows("audit"));
     let page = check_url(&the, &receiver.url("/hooks"));
     assert_eq!(page.status, 200, "{}", page.text());
@@ -1261,11 +1230,11 @@ fn a_url_is_checked_without_a_request_and_without_being_kept() {
     assert_eq!((the.data.rows("webhook"), the.data.rows("audit")), before);
 
     // Of a known webhook, too.
-    let fields = filled(&the.ann().see(&the.own("/edit")), "check");
+    let fields = filled(&the.ann().see(&the.webhook_path("/edit")), "check");
     let other = receiver.url("/other");
     let fields = borrowed(&fields);
     let fields = with(&fields, "url", &other);
-    let page = the.ann().post(&the.own(""), &fields);
+    let page = the.ann().post(&the.webhook_path(""), &fields);
     assert!(page.text().contains(&connected), "{}", page.text());
     let sql = "SELECT count(*) FROM webhook WHERE url LIKE '%/other'";
     assert_eq!(the.data.number(sql), 0);
@@ -1315,7 +1284,7 @@ fn a_forbidden_address_is_not_dialled_and_nothing_more_is_said_of_it() {
         allows_loopback: false,
         ..Options::default()
     };
-    let the = Box::with("http://127.0.0.1:1/", &options);
+    let the = Sending::with("http://127.0.0.1:1/", &options);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
@@ -1354,7 +1323,7 @@ fn a_certificate_is_judged_and_its_end_is_said() {
         arguments: targets,
         ..Options::default()
     };
-    let stranger = Box::with("http://127.0.0.1:1/", &options);
+    let stranger = Sending::with("http://127.0.0.1:1/", &options);
     let said = check_url(&stranger, &url).text();
     assert!(said.contains("Check the certificate"), "{said}");
     assert!(said.contains("nobody whom this machine trusts"), "{said}");
@@ -1366,7 +1335,7 @@ fn a_certificate_is_judged_and_its_end_is_said() {
         environment: vec![("SSL_CERT_FILE", trusted.path().display().to_string())],
         ..options
     };
-    let the = Box::with("http://127.0.0.1:1/", &options);
+    let the = Sending::with("http://127.0.0.1:1/", &options);
     let said = check_url(&the, &url).text();
     assert!(
         said.contains("its certificate is trusted. It ends in"),

@@ -8,6 +8,7 @@ pub(crate) mod owing;
 pub(crate) mod page;
 mod problem;
 pub(crate) mod receiver;
+pub(crate) mod sending;
 pub(crate) mod server;
 pub(crate) mod tls;
 
@@ -15,6 +16,7 @@ pub(crate) use data::{Data, Tenant};
 pub(crate) use page::Visitor;
 pub(crate) use problem::Problem;
 pub(crate) use receiver::{Answer, Receiver};
+pub(crate) use sending::Sending;
 pub(crate) use server::{Options, Server};
 
 use std::time::{Duration, Instant};
