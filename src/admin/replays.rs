@@ -12,14 +12,15 @@ use crate::access::Role;
 use crate::deliver::replays::Replays;
 use crate::delivery::DeliveryState;
 use crate::error::{Error, Result};
-use crate::id::{DeliveryId, ReplayId};
-use crate::manage;
+use crate::id::{DeliveryId, ReplayId, WorkspaceId};
+use crate::manage::{self, Actor};
 use crate::replay::{self, DEFAULT_RATE, MAX_RATE, ReplayState, Selection, moment};
 use crate::store::replays::{self, ReplayRow};
 use crate::store::webhooks;
 use crate::time::rfc3339;
 use actix_web::{HttpResponse, web};
 use askama::Template;
+use rusqlite::Connection;
 
 /// A page whose replay runs asks for itself again this often.
 const POLL: &str = "every 1s";
@@ -323,17 +324,7 @@ pub(super) async fn pause(
     replays: web::Data<Replays>,
     form: Form,
 ) -> Page {
-    visitor.must_be(Role::Member)?;
-    let (workspace, id) = (visitor.membership.workspace, replay_id(&path)?);
-    form.open_signed(&visitor.person.form_token, &[])?;
-    visitor
-        .desk()
-        .change(visitor.user(), move |connection, actor| {
-            manage::pause_replay(connection, actor, workspace, id)
-        })
-        .await?;
-    replays.changed();
-    Ok(shown(&visitor, id))
+    stop(&visitor, &path, &replays, form, manage::pause_replay).await
 }
 
 /// Gives it up.
@@ -343,17 +334,30 @@ pub(super) async fn cancel(
     replays: web::Data<Replays>,
     form: Form,
 ) -> Page {
+    stop(&visitor, &path, &replays, form, manage::cancel_replay).await
+}
+
+/// How a replay is stopped.
+type Stop = fn(&Connection, &Actor<'_>, WorkspaceId, ReplayId) -> Result<()>;
+
+async fn stop(
+    visitor: &Visitor,
+    path: &(String, String),
+    replays: &Replays,
+    form: Form,
+    how: Stop,
+) -> Page {
     visitor.must_be(Role::Member)?;
-    let (workspace, id) = (visitor.membership.workspace, replay_id(&path)?);
+    let (workspace, id) = (visitor.membership.workspace, replay_id(path)?);
     form.open_signed(&visitor.person.form_token, &[])?;
     visitor
         .desk()
         .change(visitor.user(), move |connection, actor| {
-            manage::cancel_replay(connection, actor, workspace, id)
+            how(connection, actor, workspace, id)
         })
         .await?;
     replays.changed();
-    Ok(shown(&visitor, id))
+    Ok(shown(visitor, id))
 }
 
 #[cfg(test)]
