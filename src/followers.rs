@@ -145,20 +145,7 @@ impl Followers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Standing;
-    use crate::id::{DeliveryId, MessageId, WebhookId};
-    use bytes::Bytes;
     use futures_util::FutureExt as _;
-
-    fn owed(id: i64) -> OwedDelivery {
-        OwedDelivery {
-            id: DeliveryId::from_i64(id),
-            webhook: WebhookId::from_i64(1),
-            message: MessageId::from_i64(1),
-            body: Bytes::new(),
-            standing: Standing::NEW,
-        }
-    }
 
     fn ids(fresh: &FreshDeliveries) -> Vec<i64> {
         let taken = fresh.take();
@@ -168,9 +155,9 @@ mod tests {
     #[tokio::test]
     async fn who_follows_is_woken_once_for_a_group_and_only_for_news() {
         let (followers, fresh, log_grew) = followers(8);
-        followers.note(&[owed(1)]);
+        followers.note(&[OwedDelivery::bare(1)]);
         followers.note(&[]);
-        followers.note(&[owed(2), owed(3)]);
+        followers.note(&[OwedDelivery::bare(2), OwedDelivery::bare(3)]);
         assert!(fresh.committed().now_or_never().is_none());
         assert!(log_grew.try_recv().is_err());
         followers.wake();
@@ -181,7 +168,7 @@ mod tests {
         followers.wake();
         assert!(fresh.committed().now_or_never().is_none());
         assert!(log_grew.try_recv().is_ok());
-        followers.tell_of_due(&[owed(4)]);
+        followers.tell_of_due(&[OwedDelivery::bare(4)]);
         fresh.committed().await;
         assert_eq!(ids(&fresh), [4]);
         assert!(log_grew.try_recv().is_err());
@@ -190,10 +177,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_to_the_file_and_said() {
         let (followers, fresh, _log_grew) = followers(2);
-        followers.note(&[owed(1)]);
+        followers.note(&[OwedDelivery::bare(1)]);
         assert!(!fresh.take_overflow());
-        followers.note(&[owed(2), owed(3)]);
+        followers.note(&[OwedDelivery::bare(2), OwedDelivery::bare(3)]);
+        // So much is not left waiting for the end of its group.
+        assert!(fresh.committed().now_or_never().is_some());
         assert!(fresh.take_overflow() && !fresh.take_overflow());
         assert_eq!(ids(&fresh), [1, 2]);
+        followers.tell_of_more();
+        assert!(fresh.committed().now_or_never().is_some() && fresh.take_overflow());
     }
 }

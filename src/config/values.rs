@@ -16,26 +16,28 @@ pub(super) fn parse_schedule(text: &str) -> Result<RetrySchedule, String> {
 }
 
 pub(super) fn parse_disable_after(text: &str) -> Result<Duration, String> {
-    if text == "never" {
-        return Ok(Duration::MAX);
-    }
-    let after = humantime::parse_duration(text)
-        .map_err(|e| format!("\"{text}\": {e}; write a time such as 5d, or never"))?;
-    if after < DISABLE_AFTER_AT_LEAST {
-        return Err(format!("\"{text}\": it must be a second (1s) at least"));
-    }
-    Ok(after)
+    parse_time(text, "never", (DISABLE_AFTER_AT_LEAST, "a second (1s)"))
 }
 
 pub(super) fn parse_keep(text: &str) -> Result<Duration, String> {
-    if text == "forever" {
+    parse_time(text, "forever", (KEEP_AT_LEAST, "a day (1d)"))
+}
+
+/// A time that is not shorter than `least`, or the word for one without an end.
+fn parse_time(
+    text: &str,
+    endless: &str,
+    (least, in_words): (Duration, &str),
+) -> Result<Duration, String> {
+    if text == endless {
         return Ok(Duration::MAX);
     }
-    let keep = humantime::parse_duration(text).map_err(|e| format!("\"{text}\": {e}"))?;
-    if keep < KEEP_AT_LEAST {
-        return Err(format!("\"{text}\": it must be a day (1d) at least"));
+    let time = humantime::parse_duration(text)
+        .map_err(|e| format!("\"{text}\": {e}; write a time such as 5d, or {endless}"))?;
+    if time < least {
+        return Err(format!("\"{text}\": it must be {in_words} at least"));
     }
-    Ok(keep)
+    Ok(time)
 }
 
 /// A size, or `none` for no limit.
@@ -114,5 +116,11 @@ mod tests {
             assert!(parse_disable_after(wrong).is_err(), "{wrong}");
         }
         assert!(parse_schedule("0s,soon").is_err());
+        let what_to_write = |said: Result<Duration, String>, word: &str| {
+            let said = said.unwrap_err();
+            assert!(said.ends_with(&format!("such as 5d, or {word}")), "{said}");
+        };
+        what_to_write(parse_keep("never"), "forever");
+        what_to_write(parse_disable_after("forever"), "never");
     }
 }

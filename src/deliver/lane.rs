@@ -464,17 +464,10 @@ impl Drop for Lane {
 mod tests {
     use super::*;
     use crate::delivery::Standing;
-    use crate::id::{MessageId, WebhookId};
     use bytes::Bytes;
 
     fn owed(id: i64) -> OwedDelivery {
-        OwedDelivery {
-            id: DeliveryId::from_i64(id),
-            webhook: WebhookId::from_i64(1),
-            message: MessageId::from_i64(id),
-            body: Bytes::new(),
-            standing: Standing::NEW,
-        }
+        OwedDelivery::bare(id)
     }
 
     const TERMS: Terms = Terms {

@@ -110,6 +110,18 @@ pub struct OwedDelivery {
 pub type DuePlace = (i64, DeliveryId);
 
 impl OwedDelivery {
+    /// One that was just made, without a body: the number `id` of the webhook 1.
+    #[cfg(test)]
+    pub fn bare(id: i64) -> Self {
+        Self {
+            id: DeliveryId::from_i64(id),
+            webhook: WebhookId::from_i64(1),
+            message: MessageId::from_i64(id),
+            body: Bytes::new(),
+            standing: Standing::NEW,
+        }
+    }
+
     /// Where on its webhook's due list it stood, if it was on it.
     pub fn due_place(&self) -> Option<DuePlace> {
         Some((self.standing.next_attempt_at_ms?, self.id))
